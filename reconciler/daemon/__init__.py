@@ -1,0 +1,1 @@
+"""The long-running process: watch, reload, wire the parts, drain, stop."""

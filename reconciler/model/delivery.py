@@ -1,0 +1,200 @@
+"""A delivery's life: states, attempts, and the tokens that say who may move it.
+
+::
+
+    pending ──claim──▶ sending ──settle──▶ delivered | exhausted | refused
+       ▲                  │
+       └── retry / release / lease expiry
+    pending ──hook deleted──▶ cancelled        pending ──parked too long──▶ expired
+    exhausted | refused | expired ──redeliver──▶ pending, a new round with a fresh budget
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+__all__ = [
+    "Accepted",
+    "Attempt",
+    "AttemptError",
+    "Claim",
+    "Delivery",
+    "DeliveryFilter",
+    "DeliveryStatus",
+    "Fence",
+    "NewDelivery",
+    "NewEvent",
+    "Settlement",
+]
+
+
+class DeliveryStatus(StrEnum):
+    """Where a delivery stands; exactly one at any time."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    EXHAUSTED = "exhausted"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether an attempt may still follow by itself."""
+        return self in (DeliveryStatus.PENDING, DeliveryStatus.SENDING)
+
+    @property
+    def is_redeliverable(self) -> bool:
+        """Whether `retry` may start a new round. Delivered ones may be sent again on request, too."""
+        return self in (
+            DeliveryStatus.EXHAUSTED,
+            DeliveryStatus.REFUSED,
+            DeliveryStatus.EXPIRED,
+            DeliveryStatus.DELIVERED,
+        )
+
+
+class AttemptError(StrEnum):
+    """Why an attempt without a complete answer failed: the closed set of classes for logs and metrics."""
+
+    TIMEOUT = "timeout"
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    DISCONNECTED = "disconnected"
+    PROTOCOL = "protocol"
+    EGRESS = "egress"
+    UNRENDERABLE = "unrenderable"
+    INTERNAL = "internal"
+
+
+class NewDelivery(NamedTuple):
+    """A delivery to be made: its minted id and the webhook it goes to."""
+
+    id: str
+    hook_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """An event with its fan-out, ready to be stored.
+
+    `id` is the poster's, or minted. `type` is a catalog type. `payload` is the canonical payload without
+    `deliveryId` (see `model.event`). `unmatched` names what was unknown: `bot` or `dataSource`.
+    """
+
+    id: str
+    type: str
+    payload: bytes
+    received_ms: int
+    deliveries: tuple[NewDelivery, ...]
+    unmatched: str | None = None
+
+
+class Accepted(NamedTuple):
+    """What accepting an event came to. A duplicate repeats the first answer's figures."""
+
+    event_id: str
+    duplicate: bool
+    deliveries: int
+    unmatched: str | None
+
+
+class Fence(NamedTuple):
+    """The proof of a claim: how often the row has been claimed, and by whom. Stale proofs change nothing."""
+
+    claims: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A delivery that this worker may attempt until its lease ends.
+
+    `attempt` is the number of the attempt to be made within the round, from 1. `payload` is the event's.
+    """
+
+    delivery_id: str
+    hook_id: str
+    event_id: str
+    event_type: str
+    payload: bytes
+    attempt: int
+    round: int
+    created_ms: int
+    fence: Fence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One request and its answer, as recorded.
+
+    `status` is the HTTP status, or None and `error` set. `headers` are the response's as JSON text, `body` its
+    start, both scrubbed of secrets before they get here. `message` says more about an error.
+    """
+
+    number: int
+    round: int
+    started_ms: int
+    duration_ms: int
+    status: int | None = None
+    error: AttemptError | None = None
+    message: str = ""
+    headers: str = ""
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What becomes of a claim after its attempt.
+
+    `status` is the new one: PENDING with `due_ms` for a retry, else an end. `attempt` is None when none was made
+    (a refusal before the dial records one, a release does not). `gone` marks the webhook as answered 410.
+    """
+
+    delivery_id: str
+    fence: Fence
+    status: DeliveryStatus
+    due_ms: int | None = None
+    attempt: Attempt | None = None
+    error: str | None = None
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A delivery as the log shows it. `attempts` counts all requests made, over all rounds.
+
+    `hook` is the webhook's address now, or its last one when it was deleted. `last_error` is an AttemptError or
+    a short reason.
+    """
+
+    id: str
+    hook_id: str
+    hook: str
+    event: str
+    event_id: str
+    status: DeliveryStatus
+    round: int
+    attempts: int
+    created_ms: int
+    next_attempt_ms: int | None = None
+    finished_ms: int | None = None
+    last_status: int | None = None
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFilter:
+    """Which deliveries: every given field must match. `since_ms` ≤ created < `until_ms`."""
+
+    hook_ids: frozenset[str] | None = None
+    statuses: frozenset[DeliveryStatus] | None = None
+    event: str | None = None
+    error: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    ids: tuple[str, ...] | None = field(default=None)
