@@ -1,0 +1,59 @@
+# Every target does all its own set-up: a machine with make and Python 3.11 or newer is enough.
+# The set-up is done again only when the lock file or pyproject.toml has changed.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+LOCK   := requirements.lock
+# Which uv resolves the lock file; it is no dependency of the project, so it gets an environment of its own.
+UV     := uv==0.13.9
+# Tests run side by side; the suite's time limit is meant for two cores.
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench lock setup clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(STAMP) ## Show the whole job on the example: plan, apply, serve, sync, deliver, retry, survive kill -9
+	@$(BIN)/python scripts/demo.py
+
+test: $(STAMP) ## Run the tests
+	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+check: $(STAMP) ## Lint, check the formatting and the types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(STAMP) ## Measure deliveries end to end beside the limit of this machine
+	@$(BIN)/python bench/end_to_end.py $(ARGS)
+
+setup: $(STAMP) ## Create the environment and nothing else
+
+lock: ## Resolve the dependencies anew into requirements.lock
+	@$(call python) -m venv --clear $(VENV)-lock
+	@$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check '$(UV)'
+	@$(VENV)-lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+		--group dev --no-header --no-annotate --output-file $(LOCK) pyproject.toml
+	@rm -rf $(VENV)-lock
+	@echo "$(LOCK) is up to date"
+
+clean: ## Remove everything that these targets have made, but no state
+	rm -rf $(VENV) $(VENV)-lock build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The first Python that is new enough; the message says what to do where there is none.
+define python
+$$(for name in $${PYTHON:-python3} python3.14 python3.13 python3.12 python3.11; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; exit; }; \
+done; echo 'Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3' >&2; echo false)
+endef
+
+$(STAMP): $(LOCK) pyproject.toml
+	@test -x $(BIN)/python || { $(call python) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }; }
+	@echo "Installing what $(LOCK) pins into $(VENV) (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r $(LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+	@touch $@
