@@ -99,6 +99,8 @@ class Resource:
     """A resource as it was last applied.
 
     Webhooks alone have an `id` (a UUID, kept for life) and, unless their secret is a reference, a `secret`.
+    `moved_from` are the sources whose claim a rename has carried out: kept so that a swap of two names, left
+    standing in the files, is not swapped back.
     """
 
     key: Key
@@ -106,6 +108,7 @@ class Resource:
     base_dir: str = ""
     id: str | None = None
     secret: Secret | None = None
+    moved_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
