@@ -1,0 +1,95 @@
+"""Logs: JSON lines for machines, colours for a terminal, and no secret in either.
+
+Whatever is logged, by this program or by a library through the standard library's logging, becomes one line of text
+and passes one last filter that blanks everything shaped like a secret. Nothing should ever reach that filter; it is
+there for the day on which something does.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from structlog.typing import Processor
+
+__all__ = ["LogFormat", "configure", "redact"]
+
+LogFormat: TypeAlias = Literal["auto", "json", "console"]
+
+_SECRETS = (
+    (re.compile(r"(/hooks/[^/\s\"'?#]+/)[^/\s\"'?#\\]+"), r"\1[redacted]"),
+    (re.compile(r"whsec_[A-Za-z0-9+/_=-]{8,}"), "whsec_[redacted]"),
+    (re.compile(r"(?i)\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{6,}"), r"\1\2[redacted]"),
+    (re.compile(r"(?i)(x-secret-key[\"']?\s*[:=,]\s*b?[\"']?)[^\s\"',)]+"), r"\1[redacted]"),
+)
+"""Trigger URLs, generated signing secrets, credentials of an Authorization header, the reference's secret header."""
+
+
+def redact(text: str) -> str:
+    """`text` with everything that is shaped like a secret blanked."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class _Redacted:
+    """A renderer whose line has passed the filter."""
+
+    def __init__(self, render: Processor) -> None:
+        self._render = render
+
+    def __call__(self, logger: object, method: str, event: MutableMapping[str, object]) -> str:
+        return redact(str(self._render(logger, method, event)))
+
+
+def configure(*, level: str = "info", format: LogFormat = "auto", stream: TextIO | None = None) -> None:  # noqa: A002 - the flag's name
+    """Send every log line of the process to `stream` (stderr), from `level` on.
+
+    `auto` writes JSON lines unless the stream is a terminal. Calling it again replaces the former set-up.
+    """
+    import structlog  # noqa: PLC0415 - only a process that logs pays for it
+
+    target = stream or sys.stderr
+    as_json = format == "json" or (format == "auto" and not target.isatty())
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    ending = _ending(as_json=as_json, colors=target.isatty())
+    structlog.configure(
+        processors=[*shared, *ending],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(target),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
+        )
+    )
+    logging.captureWarnings(capture=True)
+    root = logging.getLogger()
+    for former in list(root.handlers):
+        if isinstance(former.formatter, structlog.stdlib.ProcessorFormatter):
+            root.removeHandler(former)
+    root.addHandler(handler)
+    root.setLevel(max(threshold, logging.INFO))
+
+
+def _ending(*, as_json: bool, colors: bool) -> list[Processor]:
+    import structlog  # noqa: PLC0415 - only a process that logs pays for it
+
+    if as_json:
+        return [structlog.processors.format_exc_info, _Redacted(structlog.processors.JSONRenderer())]
+    console = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+    return [_Redacted(console)]

@@ -1,0 +1,282 @@
+"""What the daemon counts, for Prometheus: bounded labels, one registry a process, cheap on the hot path.
+
+Every label's values come from a closed set (event types, statuses, outcome classes); no address, id or URL is ever
+one. Children are looked up once and kept, so counting costs an increment.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.metrics import MetricWrapperBase
+
+import reconciler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["CONTENT_TYPE", "Metrics", "outcome_class"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_FAST_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Buckets for what should take milliseconds: ingest, commits, the way from 202 to the first attempt."""
+_ATTEMPT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Buckets for one exchange with a receiver; none takes longer than the longest time-out, 30 s."""
+_SYNC_S = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
+_BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+_BREAKER_STATES = ("closed", "open", "half_open")
+_CLASS_DIVISOR = 100
+
+
+def outcome_class(status: int | None, error: str | None) -> str:
+    """The label of an attempt: `2xx` … `5xx` when it was answered, else the class of its error."""
+    if status is None:
+        return error or "internal"
+    return f"{status // _CLASS_DIVISOR}xx"
+
+
+_Family = TypeVar("_Family", bound=MetricWrapperBase)
+
+
+class _ByLabel(dict[str, _Family]):
+    """The children of a family with one label, each looked up once."""
+
+    def __init__(self, family: _Family) -> None:
+        super().__init__()
+        self._family = family
+
+    def __missing__(self, label: str) -> _Family:
+        child = self._family.labels(label)
+        self[label] = child
+        return child
+
+
+class Metrics:
+    """Everything that is counted. One instance a process, passed in where it is needed."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        build = Gauge("reconciler_build_info", "The running version.", ["version"], registry=self.registry)
+        build.labels(reconciler.__version__).set(1)
+        self._make_ingest()
+        self._make_deliveries()
+        self._make_syncs()
+        self._make_store()
+        self._make_configuration()
+
+    # -- what there is ---------------------------------------------------------------------------------------
+
+    def _make_ingest(self) -> None:
+        registry = self.registry
+        self._accepted = _ByLabel(
+            Counter("reconciler_events_accepted", "Events stored for the first time.", ["event"], registry=registry)
+        )
+        self._duplicates = Counter(
+            "reconciler_events_duplicate", "Events whose id was known already.", registry=registry
+        )
+        self._rejected = _ByLabel(
+            Counter(
+                "reconciler_events_rejected", "Posts of events that were not accepted.", ["reason"], registry=registry
+            )
+        )
+        self.ingest_seconds = Histogram(
+            "reconciler_ingest_duration_seconds",
+            "From the end of the request's head to the answer, accepted posts only.",
+            buckets=_FAST_S,
+            registry=registry,
+        )
+        self._triggers = _ByLabel(
+            Counter(
+                "reconciler_triggers", "Calls of trigger URLs by what came of them.", ["outcome"], registry=registry
+            )
+        )
+
+    def _make_deliveries(self) -> None:
+        registry = self.registry
+        self._ended = _ByLabel(
+            Counter("reconciler_deliveries", "Deliveries that came to an end.", ["status"], registry=registry)
+        )
+        self._attempts = _ByLabel(
+            Counter(
+                "reconciler_attempts", "Requests made, by class of answer or error.", ["outcome"], registry=registry
+            )
+        )
+        self._attempt_seconds = _ByLabel(
+            Histogram(
+                "reconciler_attempt_duration_seconds",
+                "One exchange with a receiver, from dialling to the end of its answer.",
+                ["outcome"],
+                buckets=_ATTEMPT_S,
+                registry=registry,
+            )
+        )
+        self.first_attempt_seconds = Histogram(
+            "reconciler_first_attempt_delay_seconds",
+            "From accepting an event to the start of a delivery's first attempt.",
+            buckets=_FAST_S,
+            registry=registry,
+        )
+        self.in_flight = Gauge("reconciler_deliveries_in_flight", "Attempts being made right now.", registry=registry)
+        self._depth = Gauge("reconciler_queue_depth", "Deliveries kept, by status.", ["status"], registry=registry)
+        self.oldest_waiting_seconds = Gauge(
+            "reconciler_oldest_waiting_seconds",
+            "How long the delivery that is most overdue has been due; 0 when none is.",
+            registry=registry,
+        )
+        self._breakers = Gauge("reconciler_breakers", "Breakers of hooks by state.", ["state"], registry=registry)
+        self.leases_lost = Counter(
+            "reconciler_leases_lost", "Outcomes that came too late to be recorded.", registry=registry
+        )
+        self._egress_refusals = _ByLabel(
+            Counter(
+                "reconciler_egress_refusals",
+                "Requests that the egress guard did not let out.",
+                ["purpose"],
+                registry=registry,
+            )
+        )
+
+    def _make_syncs(self) -> None:
+        registry = self.registry
+        self._syncs = _ByLabel(Counter("reconciler_syncs", "Syncs that ended.", ["outcome"], registry=registry))
+        self.sync_seconds = Histogram(
+            "reconciler_sync_duration_seconds",
+            "From the start of a sync to its end.",
+            buckets=_SYNC_S,
+            registry=registry,
+        )
+        self.syncs_running = Gauge("reconciler_syncs_running", "Syncs running right now.", registry=registry)
+        self.syncs_waiting = Gauge("reconciler_syncs_waiting", "Syncs queued.", registry=registry)
+
+    def _make_store(self) -> None:
+        registry = self.registry
+        self.commit_seconds = Histogram(
+            "reconciler_store_commit_duration_seconds",
+            "One transaction of the store's writer, its sync to disk included.",
+            buckets=_FAST_S,
+            registry=registry,
+        )
+        self.commit_operations = Histogram(
+            "reconciler_store_commit_operations",
+            "Operations committed together in one transaction.",
+            buckets=_BATCH,
+            registry=registry,
+        )
+        self.statements = Counter("reconciler_store_statements", "SQL statements executed.", registry=registry)
+        self.store_up = Gauge(
+            "reconciler_store_up", "1 when the store answered the last scrape, else 0.", registry=registry
+        )
+
+    def _make_configuration(self) -> None:
+        registry = self.registry
+        self._reloads = _ByLabel(
+            Counter("reconciler_reloads", "Looks at the followed files by outcome.", ["outcome"], registry=registry)
+        )
+        self.generation = Gauge(
+            "reconciler_generation", "How often this process has swapped its snapshot.", registry=registry
+        )
+        self.serial = Gauge("reconciler_serial", "The serial of the state being served.", registry=registry)
+        self._hooks = Gauge("reconciler_hooks", "Webhooks being served.", ["type", "enabled"], registry=registry)
+        self.hooks_gone = Gauge("reconciler_hooks_gone", "Webhooks whose receiver answered 410.", registry=registry)
+        self._guards = _ByLabel(
+            Counter("reconciler_guard_refusals", "Applies that a guard refused.", ["guard"], registry=registry)
+        )
+        self._secret_age = Gauge(
+            "reconciler_secret_age_seconds",
+            "The age of the oldest generated secret among the webhooks of a type.",
+            ["type"],
+            registry=registry,
+        )
+
+    # -- counting --------------------------------------------------------------------------------------------
+
+    def accepted(self, event: str, count: int = 1) -> None:
+        """Count events stored for the first time."""
+        self._accepted[event].inc(count)
+
+    def duplicate(self, count: int = 1) -> None:
+        """Count events that were known already."""
+        self._duplicates.inc(count)
+
+    def rejected(self, reason: str) -> None:
+        """Count a post that was not accepted: `unauthorized`, `too_large`, `invalid`, `unavailable` …."""
+        self._rejected[reason].inc()
+
+    def triggered(self, outcome: str) -> None:
+        """Count a trigger's call: `queued`, `joined`, `disabled`, `not_found`, `too_large`, `unavailable` …."""
+        self._triggers[outcome].inc()
+
+    def attempted(self, outcome: str, duration_s: float) -> None:
+        """Count one request and how long it took; `outcome` comes from `outcome_class`."""
+        self._attempts[outcome].inc()
+        self._attempt_seconds[outcome].observe(duration_s)
+
+    def ended(self, status: str, count: int = 1) -> None:
+        """Count deliveries that reached an end, by their status."""
+        self._ended[status].inc(count)
+
+    def egress_refused(self, purpose: str) -> None:
+        """Count a refusal by the egress guard: `delivery`, `test` or `sync`."""
+        self._egress_refusals[purpose].inc()
+
+    def synced(self, outcome: str, duration_s: float) -> None:
+        """Count a sync's end: `success`, `failure`, `deferred`, `lost` …."""
+        self._syncs[outcome].inc()
+        self.sync_seconds.observe(duration_s)
+
+    def committed(self, operations: int, duration_s: float) -> None:
+        """Count one transaction of the store's writer."""
+        self.commit_seconds.observe(duration_s)
+        self.commit_operations.observe(operations)
+
+    def reloaded(self, outcome: str) -> None:
+        """Count a look at the followed files."""
+        self._reloads[outcome].inc()
+
+    def guard_refused(self, guard: str) -> None:
+        """Count an apply that a guard refused, by the guard's code."""
+        self._guards[guard].inc()
+
+    # -- setting ---------------------------------------------------------------------------------------------
+
+    def set_queue(self, by_status: Mapping[str, int], oldest_waiting_s: float) -> None:
+        """Show what the store holds."""
+        for status, count in by_status.items():
+            self._depth.labels(str(status)).set(count)
+        self.oldest_waiting_seconds.set(max(0.0, oldest_waiting_s))
+
+    def set_breakers(self, counts: Mapping[str, int]) -> None:
+        """Show how many breakers are `closed`, `open` and `half_open`; absent means none."""
+        for state in _BREAKER_STATES:
+            self._breakers.labels(state).set(counts.get(state, 0))
+
+    def set_hooks(self, counts: Mapping[tuple[str, bool], int]) -> None:
+        """Show how many webhooks there are by (type, enabled); what is absent is shown no more."""
+        self._hooks.clear()
+        for (kind, enabled), count in counts.items():
+            self._hooks.labels(kind, "true" if enabled else "false").set(count)
+
+    def set_secret_ages(self, oldest_s: Mapping[str, float]) -> None:
+        """Show the age of the oldest generated secret by webhook type."""
+        self._secret_age.clear()
+        for kind, age_s in oldest_s.items():
+            self._secret_age.labels(kind).set(age_s)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def exposition(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self.registry)
