@@ -1,0 +1,309 @@
+"""What a delivery costs, from the posted event to the recorded outcome, beside the least it could cost here.
+
+The whole way: an event is posted over HTTP, is durably accepted, signed, delivered to a receiver, and the outcome is
+recorded. The limit, taken in the same run with the same load: a bare Starlette route that parses the same event, and
+a bare aiohttp loop that signs and posts the same body; their CPU seconds added. Poster and receiver are processes of
+their own. Needs about a minute and nothing but loopback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+from wire import EVENT_BYTES, cpu_seconds, hooks_yaml, start, tell
+
+ROOT = Path(__file__).resolve().parents[1]
+HOOKS = 8
+CONNECTIONS = 64
+IN_FLIGHT = HOOKS * 8  # each webhook's default concurrency is 8
+TOKEN = "bench-token"
+READY_S = 20
+DRAIN_S = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What `events` deliveries, or halves of one, took."""
+
+    events: int
+    seconds: float
+    cpu_s: float
+
+    @property
+    def rate(self) -> float:
+        """A second of wall time."""
+        return self.events / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds of CPU time each."""
+        return self.cpu_s / self.events * 1e6
+
+
+def post_events(port: int, events: int, **more: object) -> dict[str, Any]:
+    """Run the poster to its end; every event must have been answered 202."""
+    arguments = {"port": port, "events": events, "connections": CONNECTIONS, "bots": HOOKS} | more
+    process, report = start(
+        "load.py",
+        *(f"--{name}={value}" for name, value in arguments.items()),
+        env={"BENCH_TOKEN": TOKEN},
+    )
+    process.wait()
+    if report["statuses"] != {"202": events}:
+        raise SystemExit(f"not every event was accepted: {report['statuses']}")
+    return dict(report)
+
+
+def limit_of_ingest(events: int) -> Cost:
+    """Parsing the event and answering, and nothing else."""
+    server, ready = start("limit_ingest.py")
+    post_events(ready["port"], events // 10)
+    cpu_s = cpu_seconds(server.pid)
+    report = post_events(ready["port"], events)
+    cost = Cost(events=events, seconds=report["seconds"], cpu_s=cpu_seconds(server.pid) - cpu_s)
+    end(server)
+    return cost
+
+
+def limit_of_sending(events: int) -> Cost:
+    """Signing the body and posting it, and nothing else."""
+    sink, ready = start("sink.py")
+    sender, report = start(
+        "limit_send.py", f"--port={ready['port']}", f"--events={events}", f"--in-flight={IN_FLIGHT}"
+    )
+    sender.wait()
+    end(sink)
+    return Cost(events=events, seconds=report["seconds"], cpu_s=report["cpu_s"])
+
+
+class Sink:
+    """The receiver's process."""
+
+    def __init__(self, events: int, folder: Path) -> None:
+        self.times = folder / "sink-times"
+        self.process, ready = start("sink.py", f"--events={events}", f"--times={self.times}")
+        self.port: int = ready["port"]
+
+    def requests(self) -> int:
+        """How many requests have come."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return int(json.loads(self.process.stdout.readline())["requests"])
+
+    def first_ns(self) -> array[int]:
+        """When the first request for each event came."""
+        self.requests()
+        return read_times(self.times)
+
+
+class Daemon:
+    """`reconcile serve` on a fresh store in `folder`."""
+
+    def __init__(self, folder: Path, sink: Sink, *, count_to: Path | None = None) -> None:
+        folder.mkdir()
+        (folder / "hooks.yaml").write_text(hooks_yaml(hooks=HOOKS, sink_port=sink.port), encoding="utf-8")
+        with socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        program = [sys.executable, str(ROOT / "bench/counted.py"), str(count_to)] if count_to else [str(reconcile())]
+        self.process = subprocess.Popen(
+            [*program, "serve", "-f", "hooks.yaml", "--port", str(self.port), "--allow-target", "127.0.0.0/8"],
+            cwd=folder,
+            env=os.environ | {"RECONCILER_ADMIN_TOKEN": TOKEN},
+            stdout=subprocess.DEVNULL,
+            stderr=(folder / "log").open("wb"),
+        )
+        atexit.register(self.process.kill)
+        wait_until(self.is_ready, READY_S, f"the daemon is not ready; see {folder}/log")
+
+    def get(self, path: str) -> Any:
+        """The answer of the operations API."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", headers={"Authorization": f"Bearer {TOKEN}"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read() or "null")
+
+    def is_ready(self) -> bool:
+        """Whether it answers and serves the configuration."""
+        if self.process.poll() is not None:
+            raise SystemExit("the daemon has ended")
+        try:
+            return len(self.get("/api/v1/hooks")["items"]) == HOOKS
+        except OSError:
+            return False
+
+    def is_idle(self) -> bool:
+        """Whether no delivery waits or is being sent: every outcome is on disk."""
+        return not any(
+            self.get(f"/api/v1/deliveries?status={status}&limit=1")["items"] for status in ("pending", "sending")
+        )
+
+    def stop(self) -> None:
+        """Stop it gracefully."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+
+    def deliver(self, sink: Sink, events: int, **more: object) -> tuple[Cost, dict[str, Any]]:
+        """Post events and wait until the last outcome is recorded."""
+        before, cpu_s = sink.requests(), cpu_seconds(self.process.pid)
+        report = post_events(self.port, events, **more)
+        wait_until(lambda: sink.requests() - before >= events, DRAIN_S, "not every event reached the receiver")
+        wait_until(self.is_idle, DRAIN_S, "not every outcome was recorded")
+        seconds = (time.monotonic_ns() - report["started_ns"]) / 1e9
+        if sink.requests() - before != events:
+            raise SystemExit(f"{sink.requests() - before} requests for {events} events")
+        return Cost(events=events, seconds=seconds, cpu_s=cpu_seconds(self.process.pid) - cpu_s), report
+
+
+def reconcile() -> Path:
+    """The installed command, beside this interpreter."""
+    return Path(sys.executable).parent / "reconcile"
+
+
+def wait_until(condition: Any, limit_s: float, complaint: str) -> None:
+    """Ask `condition` until it holds."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(complaint)
+        time.sleep(0.01)
+
+
+def read_times(path: Path) -> array[int]:
+    """An array that another process has written."""
+    times = array("q")
+    times.frombytes(path.read_bytes())
+    return times
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Close a part's input, which ends it."""
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait(30)
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value that `share` of the sorted values do not exceed."""
+    return values[min(len(values) - 1, int(len(values) * share))]
+
+
+def measure_latency(
+    daemon: Daemon, sink: Sink, *, first: int, events: int, rate: float, folder: Path
+) -> dict[str, Any]:
+    """From the 202, as its poster sees it, to the first request at the receiver, events coming at `rate`."""
+    answered = folder / "answered-times"
+    _, report = daemon.deliver(sink, events, first=first, rate=rate, times=answered)
+    answered_ns, first_ns = read_times(answered), sink.first_ns()
+    # A delivery may overtake its own 202: then it was not late at all.
+    waits = sorted(max(0.0, (first_ns[n] - answered_ns[n]) / 1e6) for n in range(first, first + events))
+    return {
+        "rate": rate,
+        "first_attempt_p50_ms": percentile(waits, 0.5),
+        "first_attempt_p99_ms": percentile(waits, 0.99),
+        "accepted_p50_ms": report["p50_ms"],
+        "accepted_p99_ms": report["p99_ms"],
+    }
+
+
+def count_statements(folder: Path, events: int) -> dict[str, float]:
+    """SQL statements and commits a delivery, start-up left out by a second, longer run."""
+    totals: list[dict[str, int]] = []
+    for number, size in enumerate((events // 10, events)):
+        sink = Sink(size, folder)
+        report = folder / f"counts-{number}"
+        daemon = Daemon(folder / f"counted-{number}", sink, count_to=report)
+        daemon.deliver(sink, size)
+        daemon.stop()
+        end(sink.process)
+        totals.append(json.loads(report.read_text(encoding="utf-8")))
+    spent = {word: totals[1].get(word, 0) - totals[0].get(word, 0) for word in totals[1]}
+    difference = events - events // 10
+    return {"statements": sum(spent.values()) / difference, "commits": spent.get("COMMIT", 0) / difference}
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=30_000)
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--folder", type=Path, help="where the store is made; default: a new folder in build/")
+    options = parser.parse_args()
+    (ROOT / "build").mkdir(exist_ok=True)
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="bench-", dir=ROOT / "build"))
+    events = options.events
+
+    ingest, sending = limit_of_ingest(events), limit_of_sending(events)
+    warm_up, timed, paced = events // 10, events, events // 3
+    sink = Sink(warm_up + timed + paced, folder)
+    daemon = Daemon(folder / "daemon", sink)
+    daemon.deliver(sink, warm_up)
+    whole, _ = daemon.deliver(sink, timed, first=warm_up)
+    latency = measure_latency(
+        daemon, sink, first=warm_up + timed, events=paced, rate=round(whole.rate / 2), folder=folder
+    )
+    daemon.stop()
+    end(sink.process)
+    statements = count_statements(folder, events // 3)
+    if options.folder is None:
+        shutil.rmtree(folder)
+
+    figures = {
+        "events": events,
+        "event_bytes": EVENT_BYTES,
+        "end_to_end": {"per_s": whole.rate, "cpu_us": whole.cpu_us, "per_cpu_s": 1e6 / whole.cpu_us},
+        "limit": {"ingest_cpu_us": ingest.cpu_us, "send_cpu_us": sending.cpu_us},
+        "share_of_limit": (ingest.cpu_us + sending.cpu_us) / whole.cpu_us,
+        "half_load": latency,
+        "sql": statements,
+    }
+    if options.json:
+        tell(figures)
+    else:
+        print(render(whole, ingest, sending, latency, statements))
+
+
+def render(whole: Cost, ingest: Cost, sending: Cost, latency: dict[str, Any], statements: dict[str, float]) -> str:
+    """The figures as a table."""
+    limit_us = ingest.cpu_us + sending.cpu_us
+    accepted = f"{latency['accepted_p50_ms']:>10.1f} ms {latency['accepted_p99_ms']:>7.1f} ms"
+    attempted = f"{latency['first_attempt_p50_ms']:>10.1f} ms {latency['first_attempt_p99_ms']:>7.1f} ms"
+    return f"""
+{whole.events:,} events of {EVENT_BYTES} bytes, posted one by one over {CONNECTIONS} connections, {HOOKS} webhooks
+
+                                        a second   CPU each   per CPU second
+  end to end                          {whole.rate:>10,.0f} {whole.cpu_us:>7,.0f} µs {1e6 / whole.cpu_us:>16,.0f}
+  limit: Starlette parses the event   {ingest.rate:>10,.0f} {ingest.cpu_us:>7,.0f} µs
+  limit: aiohttp signs and posts it   {sending.rate:>10,.0f} {sending.cpu_us:>7,.0f} µs
+  both halves of the limit                       {limit_us:>7,.0f} µs {1e6 / limit_us:>16,.0f}
+
+  share of the limit's deliveries per CPU second    {limit_us / whole.cpu_us:>8.0%}
+  SQL statements a delivery                         {statements["statements"]:>8.3f}
+  commits a delivery                                {statements["commits"]:>8.3f}
+
+  at half load, {latency["rate"]:>6,.0f} events a second           p50        p99
+  posted to 202                       {accepted}
+  202 to first attempt                {attempted}
+"""
+
+
+if __name__ == "__main__":
+    main()
