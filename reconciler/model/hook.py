@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from reconciler.model.template import classify_body
+
 if TYPE_CHECKING:
-    from reconciler.model.template import Template
+    from reconciler.model.template import Site, Template
 
 __all__ = [
     "BodyTemplate",
@@ -77,15 +79,23 @@ class CustomPayload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyTemplate:
-    """A body and how its tokens are encoded: decided once, on the template and the content type."""
+    """A body and how its tokens are encoded: `site` is decided once, on the template and the content type."""
 
     template: Template
     content_type: str
+    site: Site = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "site", classify_body(self.template, self.content_type)[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingHook:
-    """Everything needed to render, sign and send one delivery. `scrub` are the texts no record may keep."""
+    """Everything needed to render, sign and send one delivery.
+
+    `bot` is a handle, `data_source` the address of the one it is scoped to. `scrub` are the texts no record may
+    keep.
+    """
 
     id: str
     address: str
