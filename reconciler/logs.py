@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import Processor
 
-__all__ = ["LogFormat", "configure", "redact"]
+__all__ = ["LogFormat", "configure_logs", "redact"]
 
 LogFormat: TypeAlias = Literal["auto", "json", "console"]
 
@@ -47,7 +47,7 @@ class _Redacted:
         return redact(str(self._render(logger, method, event)))
 
 
-def configure(*, level: str = "info", format: LogFormat = "auto", stream: TextIO | None = None) -> None:  # noqa: A002 - the flag's name
+def configure_logs(*, level: str = "info", format: LogFormat = "auto", stream: TextIO | None = None) -> None:  # noqa: A002 - the flag's name
     """Send every log line of the process to `stream` (stderr), from `level` on.
 
     `auto` writes JSON lines unless the stream is a terminal. Calling it again replaces the former set-up.

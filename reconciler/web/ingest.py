@@ -1,0 +1,228 @@
+"""`POST /api/v1/events`: events in, 202 only when they and all their deliveries are on disk.
+
+The hot path of the program. A raw ASGI endpoint: one pass over the headers, one read of the body, one parse, one
+verb of the store, one head for the answer.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+import structlog
+
+from reconciler.errors import ReconcilerError, SnapshotMoved
+from reconciler.model.event import EventProblem, check
+from reconciler.model.fanout import fan_out
+from reconciler.web.access import Scope as TokenScope
+from reconciler.web.answers import BODY_TOO_SLOW, UNAVAILABLE, Answer, problem_answer, send_answer
+from reconciler.web.body import (
+    BodyTooLarge,
+    BodyTooSlow,
+    Disconnected,
+    declared_length,
+    read_body,
+    refuse_body,
+)
+from reconciler.web.decode import BATCH_BYTES_MAX, Unprocessable, decoder_for
+from reconciler.web.times import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.types import Receive, Scope, Send
+
+    from reconciler.model.delivery import Accepted, NewEvent
+    from reconciler.model.event import Posted
+    from reconciler.model.snapshot import Snapshot
+    from reconciler.web.access import Access
+    from reconciler.web.decode import Decoded
+    from reconciler.web.services import Services
+
+__all__ = ["PATH", "Ingest"]
+
+PATH = "/api/v1/events"
+
+PROBLEMS_MAX = 1_000
+"""How many problems one answer lists: a mistake in each event of the largest array."""
+SNAPSHOT_TRIES = 3
+"""How often the state may move between fan-out and storing before the poster is asked to come back."""
+
+METHOD_NOT_ALLOWED = problem_answer(
+    HTTPStatus.METHOD_NOT_ALLOWED, "method-not-allowed", "events are posted", headers=[(b"allow", b"POST")]
+)
+TOO_LARGE = problem_answer(
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "too-large",
+    "at most 1 MiB an event, 5 MiB and 1,000 events an array",
+    headers=[(b"connection", b"close")],
+)
+UNSUPPORTED = problem_answer(
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "post events as application/json"
+)
+
+log = structlog.get_logger(__name__)
+
+
+class _Head(NamedTuple):
+    """What the headers say, read in one pass."""
+
+    authorization: bytes | None
+    content_type: bytes | None
+    length: int
+    key: bytes | None
+
+
+class Ingest:
+    """The endpoint."""
+
+    def __init__(self, services: Services, access: Access) -> None:
+        self._services = services
+        self._access = access
+        self._metrics = services.metrics
+        self._clock = services.clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started_s = self._clock.monotonic_s()
+        head = _head(scope)
+        refusal = self._access.refusal(head.authorization, TokenScope.INGEST)
+        if refusal is None and scope["method"] != "POST":
+            refusal = METHOD_NOT_ALLOWED
+        if refusal is not None:
+            self._metrics.rejected(refusal.reason)
+            await send_answer(send, refusal)
+            return
+        try:
+            answer = await self._answer(head, receive)
+        except BodyTooLarge:
+            self._metrics.rejected(TOO_LARGE.reason)
+            await refuse_body(receive, send, TOO_LARGE)
+            return
+        except Disconnected:
+            self._metrics.rejected("disconnected")
+            return
+        if answer.status == HTTPStatus.ACCEPTED:
+            self._metrics.ingest_seconds.observe(self._clock.monotonic_s() - started_s)
+        else:
+            self._metrics.rejected(answer.reason)
+        await send_answer(send, answer)
+
+    async def _answer(self, head: _Head, receive: Receive) -> Answer:
+        decode = decoder_for(head.content_type)
+        if decode is None:
+            return UNSUPPORTED
+        try:
+            body = await read_body(receive, limit=BATCH_BYTES_MAX, declared=head.length)
+            return await self._accept(decode(body, head.key))
+        except BodyTooSlow:
+            return BODY_TOO_SLOW
+        except Unprocessable as error:
+            return _unprocessable(error.problems)
+
+    async def _accept(self, decoded: Decoded) -> Answer:
+        """Check, fan out and store; when the state moved in between, fan out again on the new one."""
+        services = self._services
+        received_ms = self._clock.now_ms()
+        posted = _checked(decoded, iso(received_ms))
+        for _ in range(SNAPSHOT_TRIES):
+            snapshot = services.snapshot
+            events = self._fanned_out(posted, snapshot, received_ms, is_array=decoded.is_array)
+            try:
+                accepted = await services.store.accept(events, serial=snapshot.serial)
+            except SnapshotMoved:
+                await services.refresh()
+            except ReconcilerError as error:
+                log.warning("ingest.unavailable", code=error.code, reason=error.message)
+                return UNAVAILABLE
+            else:
+                return self._accepted(events, accepted)
+        return UNAVAILABLE
+
+    def _fanned_out(
+        self, posted: Sequence[Posted], snapshot: Snapshot, received_ms: int, *, is_array: bool
+    ) -> list[NewEvent]:
+        mint = self._services.mint
+
+        def new_id() -> str:
+            return mint.new_id(received_ms)
+
+        events: list[NewEvent] = []
+        problems: list[EventProblem] = []
+        for index, one in enumerate(posted):
+            try:
+                made = fan_out(one, snapshot, new_id=new_id, received_ms=received_ms, encode=orjson.dumps)
+            except orjson.JSONEncodeError:
+                made = [EventProblem("", "too-deep", "values are nested too deeply")]
+            if isinstance(made, list):
+                problems += _placed(made, index) if is_array else made
+            else:
+                events.append(made)
+        if problems:
+            raise Unprocessable(problems)
+        return events
+
+    def _accepted(self, events: Sequence[NewEvent], accepted: Sequence[Accepted]) -> Answer:
+        metrics = self._metrics
+        hook_ids: set[str] = set()
+        entries = []
+        duplicates = 0
+        for event, one in zip(events, accepted, strict=True):
+            entry: dict[str, Any] = {"id": one.event_id, "duplicate": one.duplicate, "deliveries": one.deliveries}
+            if one.unmatched is not None:
+                entry["unmatched"] = one.unmatched
+            entries.append(entry)
+            if one.duplicate:
+                duplicates += 1
+            else:
+                metrics.accepted(event.type)
+                hook_ids.update(delivery.hook_id for delivery in event.deliveries)
+        if duplicates:
+            metrics.duplicate(duplicates)
+        if hook_ids:
+            self._services.deliveries_waiting(hook_ids)
+        answer = {"accepted": len(entries) - duplicates, "duplicates": duplicates, "events": entries}
+        return Answer(HTTPStatus.ACCEPTED, orjson.dumps(answer))
+
+
+def _head(scope: Scope) -> _Head:
+    authorization = content_type = length = key = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            authorization = value
+        elif name == b"content-type":
+            content_type = value
+        elif name == b"content-length":
+            length = value
+        elif name == b"idempotency-key":
+            key = value
+    return _Head(authorization, content_type, declared_length(length), key)
+
+
+def _checked(decoded: Decoded, now_iso: str) -> list[Posted]:
+    """Every event checked, or every problem of every event raised."""
+    posted: list[Posted] = []
+    problems: list[EventProblem] = []
+    for index, value in enumerate(decoded.values):
+        checked = check(value, now_iso=now_iso)
+        if isinstance(checked, list):
+            problems += _placed(checked, index) if decoded.is_array else checked
+        else:
+            posted.append(checked)
+    if problems:
+        raise Unprocessable(problems)
+    return posted
+
+
+def _placed(problems: Sequence[EventProblem], index: int) -> list[EventProblem]:
+    return [EventProblem(f"/{index}{pointer}", code, message) for pointer, code, message in problems]
+
+
+def _unprocessable(problems: Sequence[EventProblem]) -> Answer:
+    listed = [
+        {"pointer": problem.pointer, "code": problem.code, "message": problem.message}
+        for problem in problems[:PROBLEMS_MAX]
+    ]
+    count = len(problems)
+    detail = f"{count} problem{'' if count == 1 else 's'}; nothing of this post was accepted"
+    return problem_answer(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, problems=listed)

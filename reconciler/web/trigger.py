@@ -1,0 +1,173 @@
+"""`/api/public/hooks/{hookId}/{secret}`: a password in a path, which starts a data source's sync.
+
+A raw ASGI endpoint, because any method will do. What an outsider can learn is one bit: the right URL answers, and
+everything else below the prefix gives the same bytes after the same work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+import structlog
+
+from reconciler.errors import ReconcilerError, SnapshotMoved
+from reconciler.model.sync import NewSync
+from reconciler.web.answers import RETRY_AFTER_S, Answer, send_answer
+from reconciler.web.body import (
+    BodyTooLarge,
+    BodyTooSlow,
+    Disconnected,
+    declared_length,
+    header,
+    read_body,
+    refuse_body,
+)
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from reconciler.model.hook import TriggerHook
+    from reconciler.model.snapshot import Snapshot
+    from reconciler.model.sync import SyncTicket
+    from reconciler.web.services import Services
+
+__all__ = ["PREFIX", "Trigger", "queue_sync"]
+
+PREFIX = "/api/public/"
+"""Everything below it is the public's and answers in the trigger's voice."""
+BODY_BYTES_MAX = 1024 * 1024
+SNAPSHOT_TRIES = 3
+"""How often the state may move between looking and storing before the caller is asked to come back."""
+
+_PATH = PREFIX.encode("ascii") + b"hooks/"
+_DECOY = (bytes(32), 0)
+"""Stands in for digests that a webhook does not have; it ended long ago, so that nothing can match it."""
+_DIGESTS = 2
+"""Digests compared for every call, known webhook or not: the current secret's and a previous one's."""
+
+QUEUED = Answer(HTTPStatus.OK, b'{"success": true}')
+NOT_FOUND = Answer(HTTPStatus.NOT_FOUND, b'{"success": false, "error": "not found"}')
+DISABLED = Answer(HTTPStatus.FORBIDDEN, b'{"success": false, "error": "webhook is disabled"}')
+TOO_LARGE = Answer(
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    b'{"success": false, "error": "body is larger than 1 MiB"}',
+    headers=[(b"connection", b"close")],
+)
+TOO_SLOW = Answer(
+    HTTPStatus.REQUEST_TIMEOUT,
+    b'{"success": false, "error": "body did not arrive in time"}',
+    headers=[(b"connection", b"close")],
+)
+UNAVAILABLE = Answer(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    b'{"success": false, "error": "unavailable"}',
+    headers=[(b"retry-after", str(RETRY_AFTER_S).encode("ascii"))],
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Trigger:
+    """The endpoint, for every path below `PREFIX`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._count = services.metrics.triggered
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hook_id, secret = _credentials(scope)
+        hook = self._authorized(self._services.snapshot, hook_id, secret)
+        if hook is None:
+            await self._answer(send, NOT_FOUND, "not_found")
+            return
+        if not hook.enabled:
+            await self._answer(send, DISABLED, "disabled")
+            return
+        try:
+            declared = declared_length(header(scope, b"content-length"))
+            body = await read_body(receive, limit=BODY_BYTES_MAX, declared=declared)
+        except BodyTooLarge:
+            self._count("too_large")
+            await refuse_body(receive, send, TOO_LARGE)
+            return
+        except BodyTooSlow:
+            await self._answer(send, TOO_SLOW, "too_slow")
+            return
+        except Disconnected:
+            self._count("disconnected")
+            return
+        await self._queue(send, hook, secret, body)
+
+    async def _queue(self, send: Send, hook: TriggerHook, secret: bytes, body: bytes) -> None:
+        """Store the sync; when the state moved in between, look again whether the URL is still good."""
+        services = self._services
+        for _ in range(SNAPSHOT_TRIES):
+            snapshot = services.snapshot
+            current = self._authorized(snapshot, hook.id, secret)
+            if current is None:
+                await self._answer(send, NOT_FOUND, "not_found")
+                return
+            if not current.enabled:
+                await self._answer(send, DISABLED, "disabled")
+                return
+            try:
+                ticket = await queue_sync(services, snapshot, current, body)
+            except SnapshotMoved:
+                await services.refresh()
+            except ReconcilerError as error:
+                log.warning("trigger.unavailable", hook_id=hook.id, address=hook.address, reason=error.message)
+                break
+            else:
+                await self._answer(send, QUEUED, "joined" if ticket.joined else "queued")
+                return
+        await self._answer(send, UNAVAILABLE, "unavailable")
+
+    def _authorized(self, snapshot: Snapshot, hook_id: str, secret: bytes) -> TriggerHook | None:
+        """The webhook, if the secret is one of those in force. The work is the same whatever the answer."""
+        hook = snapshot.triggers.get(hook_id)
+        digests = hook.digests[:_DIGESTS] if hook is not None else ()
+        candidate = hashlib.sha256(secret).digest()
+        now_ms = self._services.clock.now_ms()
+        good = False
+        for digest, until_ms in (*digests, _DECOY, _DECOY)[:_DIGESTS]:
+            same = hmac.compare_digest(candidate, digest)
+            good |= same & (until_ms is None or now_ms < until_ms)
+        return hook if good else None
+
+    async def _answer(self, send: Send, answer: Answer, outcome: str) -> None:
+        self._count(outcome)
+        await send_answer(send, answer)
+
+
+async def queue_sync(services: Services, snapshot: Snapshot, hook: TriggerHook, body: bytes) -> SyncTicket:
+    """Queue the sync of a trigger's data source and wake the runner. Raises SnapshotMoved, StoreUnavailable."""
+    now_ms = services.clock.now_ms()
+    ticket = await services.store.request_sync(
+        NewSync(
+            id=services.mint.new_id(now_ms),
+            data_source=hook.data_source,
+            hook_id=hook.id,
+            requested_ms=now_ms,
+            body=body,
+        ),
+        serial=snapshot.serial,
+    )
+    services.syncs_waiting()
+    return ticket
+
+
+def _credentials(scope: Scope) -> tuple[str, bytes]:
+    """Hook id and secret of `…/hooks/{id}/{secret}`; two empty ones of any other path. Never raises."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass")
+    if not raw.startswith(_PATH):
+        return "", b""
+    hook_id, slash, secret = raw[len(_PATH) :].partition(b"/")
+    if not slash or b"/" in secret:
+        return "", b""
+    if b"%" in raw:
+        hook_id, secret = unquote_to_bytes(hook_id), unquote_to_bytes(secret)
+    return hook_id.decode("utf-8", "replace"), secret
