@@ -1,0 +1,52 @@
+"""The difference of two canonical specifications, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reconciler.model.resource import Spec
+
+__all__ = ["Difference", "differences"]
+
+_WHOLE = frozenset({"secret"})
+"""Mappings that are one value to a reader: `{env: NAME}` is replaced, not edited."""
+
+
+class Difference(NamedTuple):
+    """A field whose value differs; None stands for absent. Lists are compared and shown whole."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+def differences(before: Spec | None, after: Spec | None) -> list[Difference]:
+    """Every leaf that differs, sorted by path, so that the order of keys never shows."""
+    return sorted(_walk("", before or {}, after or {}), key=lambda difference: difference.path)
+
+
+def _walk(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Difference]:
+    for name in before.keys() | after.keys():
+        old, new = before.get(name), after.get(name)
+        if old == new and type(old) is type(new):
+            continue
+        path = f"{prefix}{name}"
+        if _is_nested(old, new) and path not in _WHOLE:
+            yield from _walk(f"{path}.", old or {}, new or {})
+        elif old != new:
+            yield Difference(path, old, new)
+
+
+def _is_nested(old: Any, new: Any) -> bool:
+    """Two mappings, or one with something in it that appears or goes as a whole: told leaf by leaf."""
+    match old, new:
+        case Mapping(), Mapping():
+            return True
+        case (None, Mapping() as other) | (Mapping() as other, None):
+            return len(other) > 0
+        case _:
+            return False

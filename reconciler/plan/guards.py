@@ -1,0 +1,119 @@
+"""What an apply refuses until somebody allows it: deletions that look like mistakes or that somebody would miss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.model.resource import Key, Kind
+from reconciler.plan.plan import Action, Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from reconciler.model.resource import Desired, Resource, State
+    from reconciler.plan.moves import Pairing
+    from reconciler.plan.plan import Change, Observation
+
+__all__ = ["ALLOW_ALL", "DELETIONS_MAX", "DELETIONS_SHARE_MAX", "NOTHING_ALLOWED", "Allowance", "guards_of"]
+
+EXISTING_MIN = 10
+"""From this many webhooks on, the share and the number deleted at once are guarded."""
+DELETIONS_MAX = 10
+DELETIONS_SHARE_MAX = 0.3
+
+ALLOW_ALL = "--allow-delete-all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What somebody has confirmed: single addresses, past every guard; or all, past every guard but `protected`."""
+
+    addresses: frozenset[str] = frozenset()
+    all: bool = False
+
+
+NOTHING_ALLOWED = Allowance()
+
+
+def guards_of(
+    desired: Desired,
+    state: State,
+    changes: Sequence[Change],
+    *,
+    pairing: Pairing,
+    observed: Mapping[str, Observation],
+    allow: Allowance = NOTHING_ALLOWED,
+) -> tuple[Guard, ...]:
+    """The guards that stand against these changes. A replaced webhook counts as a deleted one."""
+    lost: list[tuple[Change, Resource]] = []
+    for change in changes:
+        if change.kind is Kind.WEBHOOK and change.action in (Action.DELETE, Action.REPLACE):
+            key = Key(change.kind, change.address)
+            resource = state.resources[key] if change.action is Action.DELETE else pairing.before[key]
+            if not allow.addresses & {change.address, resource.key.address}:
+                lost.append((change, resource))
+    lost.sort(key=lambda each: each[0].address)
+    found = list(_protected(lost))
+    if not allow.all:
+        found += _emptied(desired, state, allow)
+        found += _many(lost, state)
+        found += _missed(lost, observed)
+    return tuple(found)
+
+
+def _protected(lost: Sequence[tuple[Change, Resource]]) -> Iterator[Guard]:
+    for change, resource in lost:
+        if resource.spec.get("protected"):
+            yield Guard(
+                code="protected",
+                address=change.address,
+                message=f"it is protected and would be {_past(change)}",
+                allow=f"--allow-delete {change.address}",
+            )
+
+
+def _emptied(desired: Desired, state: State, allow: Allowance) -> Iterator[Guard]:
+    hooks = [key.address for key in state.resources if key.kind is Kind.WEBHOOK]
+    if desired.resources or not state.resources or (hooks and allow.addresses.issuperset(hooks)):
+        return
+    yield Guard(
+        code="empty-configuration",
+        address=None,
+        message=f"the configuration is empty: all {len(state.resources)} resources would be deleted",
+        allow=ALLOW_ALL,
+    )
+
+
+def _many(lost: Sequence[tuple[Change, Resource]], state: State) -> Iterator[Guard]:
+    existing = sum(1 for key in state.resources if key.kind is Kind.WEBHOOK)
+    if existing < EXISTING_MIN:
+        return
+    if len(lost) > DELETIONS_MAX or len(lost) > existing * DELETIONS_SHARE_MAX:
+        yield Guard(
+            code="mass-delete",
+            address=None,
+            message=(
+                f"{len(lost)} of {existing} webhooks ({len(lost) * 100 // existing} %) would be deleted or replaced;"
+                f" more than {DELETIONS_MAX} or {DELETIONS_SHARE_MAX:.0%} at once needs a word"
+            ),
+            allow=ALLOW_ALL,
+        )
+
+
+def _missed(lost: Sequence[tuple[Change, Resource]], observed: Mapping[str, Observation]) -> Iterator[Guard]:
+    for change, resource in lost:
+        seen = observed.get(resource.id or "")
+        if seen is not None and seen.day_count > 0:
+            what = "calls" if resource.spec["type"] == "sync.trigger" else "deliveries"
+            waiting = f"; {seen.waiting} waiting would be cancelled" if seen.waiting else ""
+            yield Guard(
+                code="traffic",
+                address=change.address,
+                message=f"it would be {_past(change)} and had {seen.day_count} {what} in the last 24 h{waiting}",
+                allow=f"--allow-delete {change.address}",
+            )
+
+
+def _past(change: Change) -> str:
+    return "deleted" if change.action is Action.DELETE else "replaced"

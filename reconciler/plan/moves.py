@@ -1,0 +1,159 @@
+"""Which applied resource each declared one continues: by address, or by a `moved_from` that still has work to do."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from reconciler.model.resource import Key, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from reconciler.model.resource import Declared, Desired, Resource, State
+
+__all__ = ["Pairing", "pair"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairing:
+    """Every declared resource with the applied one it continues, and the applied ones nobody continues.
+
+    `bots` maps the old handle of each renamed bot to its new one. `carried_out` holds, for what was renamed by a
+    `moved_from` of its own, the source it was taken from, spelled with its bot's new handle.
+    """
+
+    before: Mapping[Key, Resource]
+    removed: tuple[Resource, ...]
+    bots: Mapping[str, str] = field(default_factory=dict)
+    carried_out: Mapping[Key, str] = field(default_factory=dict)
+
+    def translated(self, address: str) -> str:
+        """An address with its bot's handle as it is after this plan."""
+        return _translated(address, self.bots)
+
+    def sources_carried_out(self, declared: Declared) -> tuple[str, ...]:
+        """What the state has to remember of a resource's `moved_from` once the plan is applied."""
+        if declared.key in self.carried_out:
+            return (self.carried_out[declared.key],)
+        before = self.before.get(declared.key)
+        if before is None:
+            return ()
+        return tuple(source for source in map(self.translated, before.moved_from) if source in declared.moved_from)
+
+
+def pair(desired: Desired, state: State) -> Pairing:
+    """Match declared resources to applied ones. Bots first: a renamed bot takes all that hangs on it along."""
+    claims: dict[Kind, dict[str, Declared]] = {kind: {} for kind in Kind}
+    for key, declared in desired.resources.items():
+        if declared.moved_from:
+            claims[key.kind][key.address] = declared
+    if not any(claims.values()):
+        return _pair_by_address(desired, state)
+
+    bots = {key.address: resource for key, resource in state.resources.items() if key.kind is Kind.BOT}
+    moves = _moves(claims[Kind.BOT], _wanted(desired, Kind.BOT), bots, {})
+    renamed = {old: new for new, old in moves.items()}
+    before: dict[Key, Resource] = {}
+    carried_out = {Key(Kind.BOT, new): old for new, old in moves.items()}
+    taken: set[Key] = set()
+    for kind in Kind:
+        present = {
+            address if kind is Kind.BOT else _translated(address, renamed): resource
+            for (its_kind, address), resource in state.resources.items()
+            if its_kind is kind
+        }
+        wanted = _wanted(desired, kind)
+        if kind is not Kind.BOT:
+            moves = _moves(claims[kind], wanted, present, renamed)
+            carried_out |= {Key(kind, new): old for new, old in moves.items()}
+        vacated = set(moves.values())
+        for address in wanted:
+            source = moves.get(address, address)
+            if source in present and (address in moves or address not in vacated):
+                before[Key(kind, address)] = present[source]
+                taken.add(present[source].key)
+    removed = tuple(resource for key, resource in state.resources.items() if key not in taken)
+    return Pairing(before=before, removed=removed, bots=renamed, carried_out=carried_out)
+
+
+def _pair_by_address(desired: Desired, state: State) -> Pairing:
+    applied, declared = state.resources, desired.resources
+    return Pairing(
+        before={key: applied[key] for key in declared if key in applied},
+        removed=tuple(resource for key, resource in applied.items() if key not in declared),
+    )
+
+
+def _wanted(desired: Desired, kind: Kind) -> list[str]:
+    return [key.address for key in desired.resources if key.kind is kind]
+
+
+def _translated(address: str, bots: Mapping[str, str]) -> str:
+    bot, slash, handle = address.partition("/")
+    return f"{bots.get(bot, bot)}{slash}{handle}"
+
+
+def _moves(
+    claims: Mapping[str, Declared],
+    wanted: Collection[str],
+    present: Mapping[str, Resource],
+    bots: Mapping[str, str],
+) -> dict[str, str]:
+    """New address to old, for the claims that still have work to do.
+
+    A claim has work to do when its own address is empty, or is emptied by another claim (a chain). What then
+    remains are rings of addresses that are all taken (a swap): they turn once, which the state remembers.
+    """
+    sources = {
+        address: tuple(
+            source if source in present else _translated(source, bots) for source in claims[address].moved_from
+        )
+        for address in sorted(claims)
+    }
+    moves: dict[str, str] = {}
+    taken: set[str] = set()
+    names = set(wanted)
+    empty = deque(address for address in sources if address not in present)
+    while empty:
+        address = empty.popleft()
+        source = next(
+            (each for each in sources[address] if each in present and each not in taken and each != address), None
+        )
+        if source is not None:
+            moves[address] = source
+            taken.add(source)
+            if source in sources and source in names:
+                empty.append(source)
+    moves |= _rings(sources, present, taken, bots)
+    return moves
+
+
+def _rings(
+    sources: Mapping[str, tuple[str, ...]],
+    present: Mapping[str, Resource],
+    taken: Collection[str],
+    bots: Mapping[str, str],
+) -> dict[str, str]:
+    """The swaps: claims in a ring that was not turned before."""
+    step: dict[str, str] = {}
+    for address, listed in sources.items():
+        if address in present and address not in taken:
+            done = {_translated(source, bots) for source in present[address].moved_from}
+            for source in listed:
+                if source in present and source not in taken and source not in done and source != address:
+                    step[address] = source
+                    break
+    turned: dict[str, str] = {}
+    seen: set[str] = set()
+    for start in step:
+        path: list[str] = []
+        at = start
+        while at in step and at not in seen:
+            seen.add(at)
+            path.append(at)
+            at = step[at]
+        if at in path:
+            turned |= {address: step[address] for address in path[path.index(at) :]}
+    return turned

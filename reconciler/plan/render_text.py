@@ -1,0 +1,130 @@
+"""A plan for a terminal: one block a change, the dangerous ones first, one summary line at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.plan.escape import harmless
+from reconciler.plan.lines import line_diff
+from reconciler.plan.plan import Action
+from reconciler.plan.words import (
+    field_value,
+    is_long_text,
+    kind_words,
+    place_words,
+    summary_line,
+    traffic_words,
+    verb,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reconciler.plan.plan import Change, FieldChange, Plan
+
+__all__ = ["render_text"]
+
+_SYMBOLS = {
+    Action.DELETE: "-",
+    Action.REPLACE: "±",
+    Action.ROTATE: "*",
+    Action.RENAME: ">",
+    Action.UPDATE: "~",
+    Action.CREATE: "+",
+}
+_COLOURS = {
+    Action.DELETE: "31",
+    Action.REPLACE: "31",
+    Action.ROTATE: "35",
+    Action.RENAME: "36",
+    Action.UPDATE: "33",
+    Action.CREATE: "32",
+}
+_LINE_COLOURS = {"-": "31", "+": "32", "@": "2"}
+_PATH_WIDTH_MAX = 32
+"""Beyond it a long path no longer moves the values of all others to the right."""
+
+
+def render_text(plan: Plan, *, color: bool = False, width: int | None = None) -> str:
+    """The plan as text, ending in a line break. `width` breaks fields that would not fit into two lines."""
+    return "".join(f"{line}\n" for line in _lines(plan, _Paint(color=color), width))
+
+
+class _Paint:
+    """Colours, or none."""
+
+    __slots__ = ("_color",)
+
+    def __init__(self, *, color: bool) -> None:
+        self._color = color
+
+    def __call__(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._color and text else text
+
+
+def _lines(plan: Plan, paint: _Paint, width: int | None) -> Iterator[str]:
+    for change in plan.changes:
+        yield from _block(plan, change, paint, width)
+        yield ""
+    for drift in plan.drift:
+        since = f" since {drift.since}" if drift.since else ""
+        yield f"{paint('33', 'drift')} {drift.address}  {drift.code}{since}: {drift.message}; clears: {drift.clears}"
+    for guard in plan.guards:
+        where = f" {guard.address}" if guard.address else ""
+        yield f"{paint('1;31', 'guard')}{where}  {guard.code}: {guard.message}; to allow it: {guard.allow}"
+    if plan.drift or plan.guards:
+        yield ""
+    yield paint("1", summary_line(plan))
+
+
+def _block(plan: Plan, change: Change, paint: _Paint, width: int | None) -> Iterator[str]:
+    head = f"{_SYMBOLS[change.action]} {verb(change.action)} {kind_words(change.kind)} {harmless(change.address)}"
+    details = [harmless(change.type)] if change.type else []
+    if place := place_words(change.file, change.line):
+        details.append(place)
+    yield "  ".join((paint(f"1;{_COLOURS[change.action]}", head), *(paint("2", detail) for detail in details)))
+    for warning in change.warnings:
+        yield f"    {paint('1;33', '!')} {harmless(warning.message)}"
+    seen = plan.observed.get(change.address)
+    if seen is not None and change.type is not None and change.action is not Action.CREATE:
+        yield f"    {paint('1;33', '!')} {traffic_words(change, seen)}"
+    fits = [len(path) for path in map(_path, change.fields) if len(path) <= _PATH_WIDTH_MAX]
+    for field in change.fields:
+        yield from _field(change, field, paint, width, max(fits, default=0))
+
+
+def _path(field: FieldChange) -> str:
+    return harmless(field.path)
+
+
+def _field(change: Change, field: FieldChange, paint: _Paint, width: int | None, path_width: int) -> Iterator[str]:
+    path = _path(field)
+    if is_long_text(field):
+        yield f"    {path}"
+        before = field.before if isinstance(field.before, str) else ""
+        after = field.after if isinstance(field.after, str) else ""
+        for sign, text in _one_sided(change, before, after) or line_diff(before, after):
+            yield paint(_LINE_COLOURS.get(sign, ""), f"        {sign} {harmless(text)}".rstrip())
+        return
+    before_words, after_words = field_value(field, field.before), field_value(field, field.after)
+    if change.action is Action.CREATE:
+        yield f"    {path:<{path_width}}  {after_words}"
+    elif change.action is Action.DELETE:
+        yield f"    {path:<{path_width}}  {before_words}"
+    else:
+        line = f"    {path:<{path_width}}  {before_words} → {after_words}"
+        if width is not None and len(line) > width:
+            yield f"    {path}"
+            yield paint("31", f"        - {before_words}")
+            yield paint("32", f"        + {after_words}")
+        else:
+            yield line
+
+
+def _one_sided(change: Change, before: str, after: str) -> list[tuple[str, str]]:
+    """A text that appears or goes as a whole, without the empty line a diff would set against it."""
+    if change.action is Action.CREATE or not before:
+        return [("+", text) for text in after.rstrip("\n").split("\n")]
+    if change.action is Action.DELETE or not after:
+        return [("-", text) for text in before.rstrip("\n").split("\n")]
+    return []

@@ -1,0 +1,67 @@
+"""The words in which every face of a plan speaks: the summary line, kinds, and what was seen at a webhook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reconciler.model.resource import Kind
+from reconciler.plan.escape import harmless, inline_value
+from reconciler.plan.plan import Action
+
+if TYPE_CHECKING:
+    from reconciler.plan.plan import Change, FieldChange, Observation, Plan
+
+__all__ = ["field_value", "is_long_text", "kind_words", "place_words", "summary_line", "traffic_words", "verb"]
+
+_VERBS = {Action.CREATE: "add", Action.UPDATE: "change"}
+
+
+def verb(action: Action) -> str:
+    """The action as the summary line names it."""
+    return _VERBS.get(action, action.value)
+
+
+def kind_words(kind: Kind) -> str:
+    """A kind as a person writes it."""
+    return kind.value.replace("_", " ")
+
+
+def summary_line(plan: Plan) -> str:
+    """The one line over all kinds that scripts may rely on."""
+    total = plan.summary
+    if plan.is_empty:
+        return f"No changes. {total.unchanged} resources match the configuration."
+    return (
+        f"Plan: {total.create} to add, {total.update} to change, {total.replace} to replace,"
+        f" {total.rename} to rename, {total.rotate} to rotate, {total.delete} to delete;"
+        f" {total.unchanged} unchanged."
+    )
+
+
+def place_words(file: str | None, line: int | None) -> str:
+    """`file:line`, or nothing where no file says it."""
+    return "" if file is None else f"{harmless(file)}:{line}"
+
+
+def is_long_text(field: FieldChange) -> bool:
+    """Whether a field is read better as lines than as a value."""
+    return any(isinstance(value, str) and "\n" in value.rstrip("\n") for value in (field.before, field.after))
+
+
+def field_value(field: FieldChange, value: Any) -> str:
+    """One side of a field on one line. A secret's fingerprint is our own word and stands bare."""
+    if field.path == "secret" and isinstance(value, str):
+        return harmless(value)
+    return inline_value(value)
+
+
+def traffic_words(change: Change, seen: Observation) -> str:
+    """What has been seen at a webhook, and what its change does to what waits there."""
+    is_trigger = change.type == "sync.trigger"
+    said = [f"{seen.day_count} {'calls' if is_trigger else 'deliveries'} in 24 h"]
+    last = seen.last_called if is_trigger else seen.last_delivered
+    said.append(f"last {'called' if is_trigger else 'delivered'} {last}" if last else "never yet")
+    if seen.waiting:
+        ends = change.kind is Kind.WEBHOOK and change.action in (Action.DELETE, Action.REPLACE)
+        said.append(f"{seen.waiting} waiting{' will be cancelled' if ends else ''}")
+    return ", ".join(said)
