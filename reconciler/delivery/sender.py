@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import re
 import socket
 import ssl
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
 import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, TransferEncodingError
 from yarl import URL
 
 from reconciler.delivery.resolver import ThreadResolver
@@ -60,6 +61,7 @@ _ALL_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 _SWITCHING_PROTOCOLS = 101
 _FINAL = 200
+_CUT_SHORT = (ContentLengthError, TransferEncodingError, OSError)
 
 
 class _DialRefused(OSError):
@@ -276,10 +278,10 @@ def _failed(error: Exception) -> SendFailed:
             kind, what = AttemptError.CONNECT, f"no connection: {_reason(error.os_error)}"
         case HttpProcessingError():
             kind, what = AttemptError.PROTOCOL, "the answer is not HTTP"
-        case aiohttp.ClientPayloadError() if isinstance(error.__cause__, HttpProcessingError):
-            kind, what = AttemptError.PROTOCOL, "the answer's body is not what its headers announced"
-        case aiohttp.ClientPayloadError():
+        case aiohttp.ClientPayloadError() if isinstance(error.__cause__, _CUT_SHORT):
             kind, what = AttemptError.DISCONNECTED, "the connection was closed within the answer's body"
+        case aiohttp.ClientPayloadError():
+            kind, what = AttemptError.PROTOCOL, "the answer's body is not framed as its headers say"
         case ssl.SSLError():
             kind, what = AttemptError.TLS, f"TLS failed: {_reason(error)}"
         case OSError():
@@ -295,7 +297,9 @@ def _reason(error: Exception) -> str:
             return error.verify_message
         case ssl.SSLError():
             return error.reason or "handshake failed"
-        case OSError() if error.strerror:
-            return error.strerror
+        case socket.gaierror():
+            return error.strerror or "no such name"
+        case OSError() if error.errno:
+            return os.strerror(error.errno)
         case _:
             return str(error) or error.__class__.__name__

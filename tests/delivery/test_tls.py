@@ -1,0 +1,140 @@
+"""TLS on real sockets: certificates are checked, and failures have a class of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import ssl
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from reconciler.errors import SendFailed
+from reconciler.model.delivery import AttemptError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+CREATED = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that nobody trusts by default, with its key, in one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "receiver")])
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(CREATED)
+        .not_valid_after(CREATED + dt.timedelta(days=36500))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "receiver.pem"
+    encoding = serialization.Encoding.PEM
+    path.write_bytes(
+        key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + signed.public_bytes(encoding)
+    )
+    return path
+
+
+@pytest.fixture
+def tls_options(certificate: Path) -> dict[str, Any]:
+    """What makes a receiver speak TLS with that certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    return {"ssl": context}
+
+
+def test_a_trusted_certificate_is_accepted(
+    listen: Any, open_sender: Callable[..., Any], request_to: Callable[..., Any], certificate: Path, tls_options: Any
+) -> None:
+    """A delivery over TLS arrives, and its connection is used again."""
+
+    async def go() -> None:
+        trusting = ssl.create_default_context(cafile=certificate)
+        async with listen(**tls_options) as receiver, open_sender(tls=trusting) as sender:
+            for _ in range(3):
+                reply = await sender.send(request_to(f"https://127.0.0.1:{receiver.port}/"))
+                assert (reply.status, reply.body) == (200, b"ok")
+            assert receiver.connections == 1
+
+    asyncio.run(go())
+
+
+def test_an_untrusted_certificate_is_not_accepted(
+    listen: Any, open_sender: Callable[..., Any], request_to: Callable[..., Any], tls_options: Any
+) -> None:
+    """Nobody's certificate is nobody: no byte of the request is sent."""
+
+    async def go() -> None:
+        async with listen(**tls_options) as receiver, open_sender() as sender:
+            with pytest.raises(SendFailed, match="self-signed certificate") as caught:
+                await sender.send(request_to(f"https://127.0.0.1:{receiver.port}/"))
+            assert caught.value.error == AttemptError.TLS
+            assert receiver.requests == []
+
+    asyncio.run(go())
+
+
+def test_a_certificate_for_another_name_is_not_accepted(
+    listen: Any, open_sender: Callable[..., Any], request_to: Callable[..., Any], certificate: Path, tls_options: Any
+) -> None:
+    """A good certificate of somebody else is a bad one."""
+
+    async def go() -> None:
+        trusting = ssl.create_default_context(cafile=certificate)
+        async with listen(**tls_options) as receiver, open_sender(tls=trusting) as sender:
+            with pytest.raises(SendFailed) as caught:
+                await sender.send(request_to(f"https://localhost:{receiver.port}/"))
+            assert caught.value.error == AttemptError.TLS
+
+    asyncio.run(go())
+
+
+def test_a_receiver_that_speaks_no_tls_fails_as_tls(
+    listen: Any, open_sender: Callable[..., Any], request_to: Callable[..., Any]
+) -> None:
+    """An https URL on a plain port is recognised for what it is."""
+
+    async def plain(receiver: Any, reader: Any, writer: Any) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async def go() -> None:
+        async with listen(plain) as receiver, open_sender() as sender:
+            with pytest.raises(SendFailed) as caught:
+                await sender.send(request_to(f"https://127.0.0.1:{receiver.port}/"))
+            assert caught.value.error == AttemptError.TLS
+
+    asyncio.run(go())
+
+
+def test_a_hanging_handshake_ends_with_the_time_out(
+    listen: Any, open_sender: Callable[..., Any], request_to: Callable[..., Any]
+) -> None:
+    """The time-out covers TLS as it covers all the rest."""
+
+    async def mute(receiver: Any, reader: Any, writer: Any) -> None:
+        await reader.read()
+
+    async def go() -> None:
+        async with listen(mute) as receiver, open_sender() as sender:
+            with pytest.raises(SendFailed) as caught:
+                await sender.send(request_to(f"https://127.0.0.1:{receiver.port}/", timeout_ms=300))
+            assert caught.value.error == AttemptError.TIMEOUT
+            await receiver.until(lambda: receiver.open == 0)
+
+    asyncio.run(go())
