@@ -114,7 +114,7 @@ async def _listen(behave: Any = _answer_ok, **options: Any) -> AsyncIterator[Rec
 
 @pytest.fixture
 def listen() -> Any:
-    """A scripted server, `async with listen(behave) as receiver`; without a script it answers 200."""
+    """What makes a scripted server, used as `async with`; without a script it answers 200."""
     return _listen
 
 
