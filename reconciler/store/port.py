@@ -63,10 +63,14 @@ class Commit:
     """A state change, as rows.
 
     `expected_lineage`/`expected_serial` are the state's this was planned on (None/0 for a new store). `lineage`
-    and `salt` are used only when the store has none yet. `upserts` are whole resources, `deletes` keys;
-    `renames` maps old webhook/data-source/bot keys to new ones (rows keep everything but their key).
-    `cancel_hooks` are ids whose live deliveries end as CANCELLED; `clear_gone` are ids whose gone mark is removed.
-    `notes` are key-value pairs written with it. Queued syncs of deleted data sources go, of renamed ones move.
+    and `salt` are used only when the store has none yet. In this order: `deletes` go; `renames` move rows from old
+    to new keys, all at once, so that a swap is no special case (rows keep everything but their key); `upserts`
+    write whole resources.
+
+    A hook whose id leaves the state is deleted for good: its gone mark goes with it. `cancel_hooks` are ids whose
+    PENDING deliveries end as CANCELLED; those that are SENDING may still be delivered, and end as CANCELLED where
+    they would have become PENDING again. `clear_gone` are ids whose gone mark is removed. `notes` are key-value
+    pairs written with it. Syncs, waiting or running, of deleted data sources go, of renamed ones move along.
     """
 
     expected_lineage: str | None
@@ -94,7 +98,10 @@ class Demand(NamedTuple):
 
 
 class HookReadiness(NamedTuple):
-    """The earliest due time of a hook's waiting work in each lane, None where a lane is empty."""
+    """The earliest due time of a hook's live work in each lane, None where a lane is empty.
+
+    What is being sent counts as due when its lease ends: that is when it can be claimed again.
+    """
 
     hook_id: str
     first_ms: int | None
@@ -105,6 +112,8 @@ class HookReadiness(NamedTuple):
 class Observed:
     """What has happened at a webhook: for plans, `show` and guards. Counts are of deliveries (or trigger calls).
 
+    `waiting` counts PENDING deliveries. `last_attempt_ms` is when the latest attempt began, `last_delivered_ms`
+    when the latest success was recorded. `day_count` covers the present hour (of the epoch) and the 23 before it.
     `failing_since_ms` is the start of an unbroken run of failed attempts, None after a success.
     """
 
@@ -137,8 +146,8 @@ class Pruned(NamedTuple):
 class Stats:
     """The whole store at a glance.
 
-    `oldest_due_ms` is the earliest due time among pending deliveries. `engine` is free-form health (journal mode,
-    file size, …).
+    `by_status` has every status. `oldest_due_ms` is the earliest due time among pending deliveries. `engine` is
+    free-form health (journal mode, file size, commits and statements of this process, …).
     """
 
     by_status: Mapping[DeliveryStatus, int]
@@ -168,6 +177,7 @@ class Store(Protocol):
 
         Raises PlanStale if lineage or serial is not the expected one. Before committing, reads the state back
         from its rows and hands it to `verify`; whatever that raises rolls everything back and is raised on.
+        `verify` may run on another thread, and everything else waits for it: no I/O, no calls of the store.
         """
         ...
 
@@ -186,7 +196,8 @@ class Store(Protocol):
 
         `serial` is the state's the fan-out was decided on: raises SnapshotMoved if it is no longer current.
         An event whose id is known (stored before, or earlier in `events`) changes nothing and answers as the
-        first time with `duplicate` set.
+        first time with `duplicate` set. Deliveries to hooks that are marked gone are left out and not counted.
+        Delivery ids are new: a known one under a new event is a ValueError.
         """
         ...
 
@@ -197,6 +208,7 @@ class Store(Protocol):
     ) -> list[Claim]:
         """Take due deliveries, at most what each demand asks and `limit` in all, in order of due time per lane.
 
+        Demands are served in their order, each its first lane before its retries; a hook is named at most once.
         A taken delivery is SENDING until `now_ms + lease_ms`; then it may be claimed again. No two unexpired
         claims are ever held on one delivery.
         """
@@ -206,26 +218,28 @@ class Store(Protocol):
         """Record attempts and move deliveries on, each only if its fence still holds; which did, in order.
 
         Attempt and status change together. A lost fence changes nothing at all, whatever the delivery is now.
-        A delivery whose webhook no longer exists ends as CANCELLED instead of PENDING. `gone` marks the hook.
+        A delivery whose webhook was deleted ends as CANCELLED instead of PENDING. `gone` marks the hook, unless
+        it is marked or deleted already. A delivery is settled at most once a call.
         """
         ...
 
     async def release(self, claims: Sequence[tuple[str, str, int]], *, owner: str, due_ms: int) -> None:
         """Give back unattempted claims `(delivery_id, hook_id, claims)` of `owner`: PENDING again, due at `due_ms`.
 
-        No attempt is consumed. Lost fences are passed over in silence.
+        No attempt is consumed. Lost fences are passed over in silence. Those of deleted hooks end as CANCELLED.
         """
         ...
 
     async def free_leases(self) -> int:
-        """Make every SENDING delivery PENDING and every running sync waiting; how many.
+        """Make every SENDING delivery PENDING and due, and every running sync waiting; how many of both.
 
-        Only a daemon that alone holds the store may call it, once, before its first claim.
+        Only a daemon that alone holds the store may call it, once, before its first claim. What may not become
+        PENDING (deleted hooks) ends as CANCELLED; a sync that another one waits behind is absorbed by that.
         """
         ...
 
     async def ready(self) -> list[HookReadiness]:
-        """Each hook with pending (or lease-expired) deliveries and when its first is due.
+        """Each existing hook that has live deliveries, and when the first of each lane can be claimed.
 
         Cost grows with hooks, not with deliveries.
         """
@@ -244,12 +258,16 @@ class Store(Protocol):
     async def request_sync(self, sync: NewSync, *, serial: int) -> SyncTicket:
         """Queue a sync, or join the one of the same data source that waits; counts as a call of the trigger.
 
-        Raises SnapshotMoved if `serial` is not current.
+        A joined one keeps its id, time and place in the queue and takes the new body. Raises SnapshotMoved if
+        `serial` is not current.
         """
         ...
 
     async def claim_syncs(self, *, limit: int, owner: str, now_ms: int, lease_ms: int) -> list[SyncClaim]:
-        """Take waiting syncs, oldest first, none of a data source that has one running."""
+        """Take waiting syncs, oldest first, none of a data source that has one running.
+
+        One whose lease has ended counts as waiting; where another waits behind it, that one absorbs it.
+        """
         ...
 
     async def finish_sync(
@@ -257,7 +275,8 @@ class Store(Protocol):
     ) -> Accepted | None:
         """End a sync and accept its result event in one transaction (`event` None: reported later by post).
 
-        None when the fence was lost: then nothing happened. Raises SnapshotMoved as `accept` does.
+        None when the fence was lost: then nothing happened. Without an event the answer carries the sync's id and
+        no deliveries, and the serial does not matter; with one, SnapshotMoved is raised as by `accept`.
         """
         ...
 
@@ -268,7 +287,10 @@ class Store(Protocol):
     # -- log and operations ----------------------------------------------------------------------------------
 
     async def deliveries(self, which: DeliveryFilter, *, cursor: str | None, limit: int) -> Page:
-        """A page of the log, newest first. A cursor stays valid while rows come and go."""
+        """A page of the log, last accepted first. A cursor stays valid while rows come and go.
+
+        UsageError for a text that is no cursor.
+        """
         ...
 
     async def delivery(self, delivery_id: str) -> tuple[Delivery, bytes, list[Attempt]] | None:
@@ -280,15 +302,16 @@ class Store(Protocol):
         ...
 
     async def redeliver(self, which: DeliveryFilter, *, now_ms: int, limit: int) -> list[tuple[str, str]]:
-        """Start a new round for up to `limit` matching redeliverable deliveries, oldest first.
+        """Start a new round for up to `limit` matching redeliverable deliveries, first accepted first.
 
-        Same ids, fresh budget, due at once. Those of deleted hooks are passed over. Returns (delivery, hook) ids;
-        fewer than `limit` means that nothing is left.
+        Same ids, fresh budget, due at once; attempts of earlier rounds stay. Those of deleted hooks are passed
+        over. A filter without statuses takes all redeliverable ones, delivered ones too. Returns (delivery, hook)
+        ids; fewer than `limit` means that nothing is left.
         """
         ...
 
     async def observed(self, *, now_ms: int) -> dict[str, Observed]:
-        """What has happened at each webhook, by hook id; hooks without any history may be absent."""
+        """What has happened at each existing webhook, by hook id; those without any history may be absent."""
         ...
 
     async def prune(
@@ -303,8 +326,12 @@ class Store(Protocol):
     ) -> Pruned:
         """Remove what retention no longer covers, at most `limit` rows a call; never live work.
 
-        Goes: deliveries (with attempts, and events nobody needs) that ended before `ended_before_ms` or exceed the
-        newest `keep`. PENDING deliveries of the `parked` hooks created before `parked_before_ms` end as EXPIRED.
+        Goes: ended deliveries, with attempts, that ended before `ended_before_ms` or exceed the last accepted
+        `keep` ended ones; an event with the last of its deliveries; an event that never had any when it was received
+        before `ended_before_ms` or exceeds the newest `keep` of its kind. With an event its id is forgotten. PENDING
+        deliveries of the `parked` hooks created before `parked_before_ms` end as EXPIRED. SENDING ones of deleted
+        hooks whose lease has ended end as CANCELLED. Expired ones and events without deliveries count towards
+        `limit`, in the order: expired, deliveries, events.
         """
         ...
 
@@ -313,7 +340,10 @@ class Store(Protocol):
         ...
 
     async def backup(self, path: str) -> None:
-        """Write a consistent copy to `path`, which must not exist, while the store stays in use."""
+        """Write a consistent copy to `path`, which must not exist, while the store stays in use.
+
+        UsageError if the path is taken, or if this backend has nothing on disk to copy.
+        """
         ...
 
     async def close(self) -> None:
