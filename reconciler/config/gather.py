@@ -1,0 +1,146 @@
+"""Many files to one set of bots: who declares what, and where two files claim the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from reconciler.config.document import Document
+    from reconciler.problem import Place, Problem
+
+__all__ = ["Entry", "GatheredBot", "gather"]
+
+_OF_ONE_FILE = ("id", "name", "moved_from")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """A mapping of one file with the place of its key; `defaults` are the file's, where the entry takes any.
+
+    `broken` says that the schema has refused something in it: its keys are known, its values are not to be judged.
+    """
+
+    document: Document
+    raw: Mapping[str, Any]
+    key_index: int
+    defaults: Mapping[str, Any] | None = None
+    broken: bool = False
+
+    def index(self, path: str, *, value: bool = False) -> int:
+        """Where the field at the dotted `path` is written (its value with `value`), else where the entry is.
+
+        What the file's defaults say is there.
+        """
+        for root in (self.raw, self.defaults):
+            if root is not None:
+                found = _find(self.document, root, path.split(".") if path else [], value=value)
+                if found is not None:
+                    return found
+        return self.key_index
+
+    def place(self, path: str) -> Place:
+        """The place of `index`: what `Declared.locate` asks for."""
+        return self.document.place(self.index(path))
+
+
+@dataclass(slots=True)
+class GatheredBot:
+    """A bot as all files together declare it: the blocks that name it, and what hangs on it."""
+
+    handle: str
+    blocks: list[Entry] = field(default_factory=list)
+    data_sources: dict[str, Entry] = field(default_factory=dict)
+    webhooks: dict[str, Entry] = field(default_factory=dict)
+
+    def saying(self, key: str) -> Entry:
+        """The block that gives `key`, else the first one."""
+        return next((block for block in self.blocks if key in block.raw), self.blocks[0])
+
+    def place(self, path: str) -> Place:
+        """The place of one of the bot's own fields."""
+        return self.saying(path.partition(".")[0]).place(path)
+
+
+def gather(
+    documents: Sequence[Document], broken: Mapping[str, Collection[tuple[str | int, ...]]], problems: list[Problem]
+) -> dict[str, GatheredBot]:
+    """The bots by handle. `broken` holds by file the paths of the bots, sources and webhooks that were refused.
+
+    Two files that declare the same thing are a problem that names both places; the first one counts.
+    """
+    bots: dict[str, GatheredBot] = {}
+    for document in documents:
+        refused = broken.get(document.name, ())
+        root = document.data
+        defaults = root.get("defaults") if isinstance(root, dict) else None
+        if not isinstance(defaults, dict) or ("defaults",) in refused:
+            defaults = None
+        for handle, raw, key_index in _mappings(document, root, "bots"):
+            bot = bots.setdefault(handle, GatheredBot(handle))
+            path = ("bots", handle)
+            _add_block(bot, Entry(document, raw, key_index, broken=path in refused), problems)
+            for name, source, index in _mappings(document, raw, "data_sources"):
+                entry = Entry(document, source, index, broken=(*path, "data_sources", name) in refused)
+                _add(bot.data_sources, f"data source `{handle}/{name}`", name, entry, problems)
+            for name, hook, index in _mappings(document, raw, "webhooks"):
+                entry = Entry(document, hook, index, defaults, (*path, "webhooks", name) in refused)
+                _add(bot.webhooks, f"webhook `{handle}/{name}`", name, entry, problems)
+    return bots
+
+
+def _mappings(document: Document, parent: Any, key: str) -> Iterable[tuple[str, dict[str, Any], int]]:
+    """The entries below `key` that are mappings, as far as the shape allows: the schema reports what is not."""
+    children = parent.get(key) if isinstance(parent, dict) else None
+    if isinstance(children, dict):
+        for name, value, key_index, _ in document.entries(children):
+            if isinstance(value, dict):
+                yield name, value, key_index
+
+
+def _add_block(bot: GatheredBot, block: Entry, problems: list[Problem]) -> None:
+    for key in _OF_ONE_FILE:
+        if key not in block.raw:
+            continue
+        first = next((other for other in bot.blocks if key in other.raw), None)
+        if first is not None:
+            problems.append(_twice(f"`{key}` of the bot `{bot.handle}`", block.index(key), block, first.place(key)))
+    bot.blocks.append(block)
+
+
+def _add(entries: dict[str, Entry], what: str, name: str, entry: Entry, problems: list[Problem]) -> None:
+    first = entries.setdefault(name, entry)
+    if first is not entry:
+        problems.append(_twice(f"the {what}", entry.key_index, entry, first.place("")))
+
+
+def _twice(what: str, index: int, entry: Entry, first: Place) -> Problem:
+    message = f"{what} is declared a second time; the first is at {first.file}:{first.line}"
+    return entry.document.problem(index, "declared-twice", message, also=first)
+
+
+def _find(document: Document, root: Mapping[str, Any], steps: Sequence[str], *, value: bool) -> int | None:
+    """The index of a field. A key that holds dots itself, as a header's name may, is matched as a whole."""
+    if not steps:
+        return None
+    container: Any = root
+    index: int | None = None
+    at = 0
+    while at < len(steps):
+        if isinstance(container, list):
+            key: str | int = int(steps[at]) if steps[at].isdecimal() else -1
+            after = at + 1
+        else:
+            after = next((end for end in range(at + 1, len(steps) + 1) if _holds(container, steps[at:end])), at)
+            key = ".".join(steps[at:after])
+        index = document.value_index(container, key) if value else document.key_index(container, key)
+        if index is None:
+            return None
+        container, at = container[key], after
+    return index
+
+
+def _holds(container: Any, steps: Sequence[str]) -> bool:
+    return isinstance(container, dict) and ".".join(steps) in container
