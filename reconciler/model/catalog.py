@@ -49,7 +49,8 @@ class Variable:
     """A field of a payload.
 
     `required` is whether every delivered payload has it; `constant` its only value, or None; `open` whether it is
-    an object whose keys are not fixed. `example` is None for objects, whose fields have their own.
+    an object whose keys are not fixed, `is_time` whether a string is an ISO 8601 timestamp. `example` is None for
+    objects, whose fields have their own.
     """
 
     path: str
@@ -59,6 +60,7 @@ class Variable:
     open: bool
     meaning: str
     example: str | float | bool | None
+    is_time: bool = False
 
     @property
     def is_scalar(self) -> bool:
@@ -83,7 +85,7 @@ class EventSpec:
 
 
 def lookup(event_type: EventType, path: str) -> Variable | Open | None:
-    """What a template path means for this event: a variable, OPEN below an open object, None if nothing documented."""
+    """What a template path means for this event: a variable, OPEN below an open object, None if neither."""
     known = CATALOG[event_type].by_path
     if path in known:
         return known[path]
@@ -95,7 +97,7 @@ def lookup(event_type: EventType, path: str) -> Variable | Open | None:
     return None
 
 
-def _string(path: str, meaning: str, example: str, *, required: bool = True) -> Variable:
+def _string(path: str, meaning: str, example: str, *, required: bool = True, is_time: bool = False) -> Variable:
     return Variable(
         path=path,
         json_type=JsonType.STRING,
@@ -104,6 +106,7 @@ def _string(path: str, meaning: str, example: str, *, required: bool = True) -> 
         open=False,
         meaning=meaning,
         example=example,
+        is_time=is_time,
     )
 
 
@@ -141,16 +144,16 @@ def _object(path: str, meaning: str, *, is_open: bool = False) -> Variable:
 _DELIVERY_ID = _string(
     "deliveryId",
     "Identifies the delivery; the same on every retry, so that a receiver can drop what it has already seen.",
-    "d3c5a9e8-1b2c-4f5a-9b8d-1a2b3c4d5e6f",
+    "0195800e-6ad4-7c31-8f0e-5b1f0c9a7d42",
 )
 _BOT_AND_SOURCE = (
-    _string("bot", "Display name of the bot.", "Testing bot"),
+    _string("bot", "Display name of the bot.", "My Bot"),
     _string("dataSource", "Display name of the data source that was synced.", "Data source one"),
 )
 _AGENT = (
     _object("agent", "The human agent who acted."),
-    _string("agent.name", "The agent's display name.", "Jane"),
-    _string("agent.email", "The agent's email address.", "jane@example.com"),
+    _string("agent.name", "The agent's display name.", "Ada"),
+    _string("agent.email", "The agent's email address.", "ada@example.com"),
 )
 
 
@@ -165,9 +168,9 @@ def _conversation(
     return (
         _constant("event", event_type.value, "The event's type."),
         _DELIVERY_ID,
-        _string("timestamp", "When it happened, as an ISO 8601 timestamp.", time),
+        _string("timestamp", "When it happened, as an ISO 8601 timestamp.", time, is_time=True),
         _object("conversation", "The conversation that it happened in."),
-        _string("conversation.id", "Identifies the conversation.", "abc-123"),
+        _string("conversation.id", "Identifies the conversation.", "conv-20417"),
         _string("conversation.botId", "Identifies the bot.", "def-456"),
         _string("conversation.botName", "Display name of the bot.", "My Bot"),
         _string("conversation.channelType", "Where the user is talking, such as web or slack.", "web"),
@@ -200,11 +203,11 @@ _SPECS = (
             success=True,
             outcome=(
                 _object("results", "What the sync counted."),
-                _number("results.totalTokens", "Storage tokens that the sync used.", 241245),
-                _number("results.modifiedRows", "Rows that changed since the sync before.", 15),
-                _number("results.totalDocuments", "Documents that belong to the data source.", 20),
-                _number("results.unmodifiedRows", "Rows that stayed the same since the sync before.", 0),
-                _number("results.totalDataSourceRows", "Rows of the data source in all.", 15),
+                _number("results.totalTokens", "Storage tokens that the sync used.", 48210),
+                _number("results.modifiedRows", "Rows that changed since the sync before.", 7),
+                _number("results.totalDocuments", "Documents that belong to the data source.", 42),
+                _number("results.unmodifiedRows", "Rows that stayed the same since the sync before.", 113),
+                _number("results.totalDataSourceRows", "Rows of the data source in all.", 120),
             ),
         ),
     ),
@@ -214,9 +217,7 @@ _SPECS = (
         "A data source of the bot could not be synced.",
         _sync(
             success=False,
-            outcome=(
-                _string("reason", "Why the sync failed.", "Over plan storage token limit, please upgrade plan"),
-            ),
+            outcome=(_string("reason", "Why the sync failed.", "The source answered 503 three times in a row"),),
         ),
     ),
     _spec(
@@ -225,18 +226,19 @@ _SPECS = (
         "Somebody has begun a conversation with the bot.",
         _conversation(
             EventType.CONVERSATION_STARTED,
-            "2026-03-10T12:00:00.000Z",
+            "2026-05-04T09:30:00.000Z",
             (
                 _string(
                     "conversation.initialMessage",
                     "The user's first message; absent if there was none.",
-                    "What are your opening times?",
+                    "Hi, is the shop open on Sundays?",
                     required=False,
                 ),
                 _string(
                     "conversation.createdAt",
                     "When the conversation was created, as an ISO 8601 timestamp.",
-                    "2026-03-10T12:00:00.000Z",
+                    "2026-05-04T09:30:00.000Z",
+                    is_time=True,
                 ),
             ),
         ),
@@ -247,25 +249,25 @@ _SPECS = (
         "A user has asked for a human, on whatever channel.",
         _conversation(
             EventType.CONVERSATION_ESCALATED,
-            "2026-03-10T12:05:00.000Z",
+            "2026-05-04T09:32:10.000Z",
             (
                 _state("Escalated"),
                 _object("conversation.userData", "What the bot has collected about the user.", is_open=True),
             ),
-            (_string("userEmail", "The email address that the user gave.", "user@example.com"),),
+            (_string("userEmail", "The email address that the user gave.", "sam@example.org"),),
         ),
     ),
     _spec(
         EventType.CONVERSATION_CLAIMED,
         "Conversation claimed",
         "A human agent has taken the conversation over.",
-        _conversation(EventType.CONVERSATION_CLAIMED, "2026-03-10T12:10:00.000Z", (_state("Active"),), _AGENT),
+        _conversation(EventType.CONVERSATION_CLAIMED, "2026-05-04T09:33:45.000Z", (_state("Active"),), _AGENT),
     ),
     _spec(
         EventType.CONVERSATION_RELEASED,
         "Conversation released",
         "A human agent has handed the conversation back to the bot.",
-        _conversation(EventType.CONVERSATION_RELEASED, "2026-03-10T12:15:00.000Z", (_state("Resolved"),), _AGENT),
+        _conversation(EventType.CONVERSATION_RELEASED, "2026-05-04T09:41:20.000Z", (_state("Resolved"),), _AGENT),
     ),
 )
 

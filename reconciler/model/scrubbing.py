@@ -1,0 +1,75 @@
+"""Taking secrets out of what a receiver, a sync or a program said, before it is kept or shown."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["MARK", "scrub", "scrub_bytes"]
+
+MARK = "[secret]"
+"""What stands where a secret stood."""
+
+_SHORT = 4
+"""Shorter texts (a resolved `1`, say) are taken out only where they stand alone, or nothing would stay readable."""
+
+_PARTIAL = 6
+"""How much of a secret must stand at the very end, where what was kept is cut, to be taken for its beginning."""
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """The text without any of the secrets, as they are or escaped for JSON, URLs or HTML."""
+    return scrub_bytes(text.encode("utf-8", "surrogatepass"), secrets).decode("utf-8", "surrogatepass")
+
+
+def scrub_bytes(data: bytes, secrets: Iterable[str]) -> bytes:
+    """As `scrub`, for a body: also a secret's beginning at the end, where the body may have been cut."""
+    found = _compile(
+        tuple(sorted({secret for secret in secrets if secret}, key=lambda secret: (-len(secret), secret)))
+    )
+    if found is None:
+        return data
+    pattern, forms = found
+    # A plain search for each form is far cheaper than the pattern, and nearly always there is nothing.
+    clean = pattern.sub(MARK.encode(), data) if any(form in data for form in forms) else data
+    cut = max((_overlap(clean, form) for form in forms if len(form) > _PARTIAL), default=0)
+    return clean[: len(clean) - cut] + MARK.encode() if cut else clean
+
+
+@lru_cache(maxsize=1024)
+def _compile(secrets: tuple[str, ...]) -> tuple[re.Pattern[bytes], tuple[bytes, ...]] | None:
+    """One pattern for all forms of all secrets, longest first, and those forms; None without secrets."""
+    forms = sorted({form for secret in secrets for form in _forms(secret)}, key=lambda form: (-len(form), form))
+    if not forms:
+        return None
+    alternatives = (
+        re.escape(form) if len(form) >= _SHORT else rb"(?<![A-Za-z0-9])%b(?![A-Za-z0-9])" % re.escape(form)
+        for form in forms
+    )
+    return re.compile(b"|".join(alternatives)), tuple(forms)
+
+
+def _forms(secret: str) -> Iterator[bytes]:
+    """How a secret may be echoed."""
+    plain = secret.encode("utf-8", "surrogatepass")
+    texts = {secret, html.escape(secret), html.escape(secret, quote=False)}
+    texts |= {
+        json.dumps(text, ensure_ascii=ascii_only)[1:-1] for text in tuple(texts) for ascii_only in (True, False)
+    }
+    texts |= {text.replace("/", "\\/") for text in tuple(texts)}  # PHP's json_encode
+    encoded = {quote(plain, safe=""), quote(plain), quote_plus(plain)}
+    encoded |= {re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), text) for text in tuple(encoded)}
+    yield from (text.encode("utf-8", "surrogatepass") for text in texts | encoded)
+
+
+def _overlap(data: bytes, form: bytes) -> int:
+    """The length of the longest beginning of `form` that `data` ends in, 0 if it is too short to tell."""
+    longest = min(len(form) - 1, len(data))
+    return next((size for size in range(longest, _PARTIAL - 1, -1) if data.endswith(form[:size])), 0)
