@@ -26,10 +26,10 @@ from reconciler.plan.plan import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["from_json", "to_json", "to_mapping"]
+__all__ = ["from_json", "plan_value", "to_json"]
 
 
-def to_mapping(plan: Plan) -> dict[str, Any]:
+def plan_value(plan: Plan) -> dict[str, Any]:
     """The plan as JSON values, in the order of its schema."""
     return {
         "format_version": FORMAT_VERSION,
@@ -46,7 +46,7 @@ def to_mapping(plan: Plan) -> dict[str, Any]:
 
 def to_json(plan: Plan) -> bytes:
     """The plan as indented JSON in UTF-8, ending in a line break."""
-    return orjson.dumps(to_mapping(plan), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(plan_value(plan), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def from_json(content: bytes) -> Plan:
