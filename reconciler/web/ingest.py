@@ -142,7 +142,7 @@ class Ingest:
     def _fanned_out(
         self, posted: Sequence[Posted], snapshot: Snapshot, received_ms: int, *, is_array: bool
     ) -> list[NewEvent]:
-        mint = self._services.mint
+        mint, gone = self._services.mint, self._services.gone
 
         def new_id() -> str:
             return mint.new_id(received_ms)
@@ -151,7 +151,7 @@ class Ingest:
         problems: list[EventProblem] = []
         for index, one in enumerate(posted):
             try:
-                made = fan_out(one, snapshot, new_id=new_id, received_ms=received_ms, encode=orjson.dumps)
+                made = fan_out(one, snapshot, new_id=new_id, received_ms=received_ms, encode=orjson.dumps, gone=gone)
             except orjson.JSONEncodeError:
                 made = [EventProblem("", "too-deep", "values are nested too deeply")]
             if isinstance(made, list):

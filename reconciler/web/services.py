@@ -115,6 +115,11 @@ class Services(Protocol):
         """Bearer tokens by scope: `admin`, `ingest`, `read`. Read once, when the application is built."""
         ...
 
+    @property
+    def gone(self) -> Collection[str]:
+        """Ids of webhooks whose receiver has answered 410: nothing new is queued for them."""
+        ...
+
     async def refresh(self) -> None:
         """Catch up with the store's state, because it turned out to have moved."""
         ...

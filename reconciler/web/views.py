@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from reconciler.model.resource import Resource, State
     from reconciler.web.services import Trial
 
-__all__ = ["attempt_view", "delivery_view", "health_of", "hook_detail", "hook_view", "trial_view", "webhooks"]
+__all__ = [
+    "attempt_view",
+    "delivery_detail",
+    "delivery_view",
+    "health_of",
+    "hook_detail",
+    "hook_view",
+    "trial_view",
+    "webhooks",
+]
 
 
 def webhooks(state: State) -> list[Resource]:
@@ -107,11 +116,12 @@ def delivery_view(delivery: Delivery) -> dict[str, Any]:
 
 
 def delivery_detail(delivery: Delivery, payload: bytes, attempts: Sequence[Attempt]) -> dict[str, Any]:
-    """A delivery in full: its row, its event's payload, and every attempt (`attempts` stays the count)."""
+    """A delivery in full: its row, with every attempt in place of their number, and its event's payload."""
     return {
         **delivery_view(delivery),
-        "payload": orjson.Fragment(payload),
-        "history": [attempt_view(attempt) for attempt in attempts],
+        "attempts": [attempt_view(attempt) for attempt in attempts],
+        "attempt_count": delivery.attempts,
+        "payload": orjson.loads(payload),
     }
 
 
