@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Difference", "differences"]
 
+_FIRST = ("type", "data_source", "url", "enabled")
 _WHOLE = frozenset({"secret"})
 """Mappings that are one value to a reader: `{env: NAME}` is replaced, not edited."""
 
@@ -25,8 +26,13 @@ class Difference(NamedTuple):
 
 
 def differences(before: Spec | None, after: Spec | None) -> list[Difference]:
-    """Every leaf that differs, sorted by path, so that the order of keys never shows."""
-    return sorted(_walk("", before or {}, after or {}), key=lambda difference: difference.path)
+    """Every leaf that differs: what a reader asks for first, then by path, so that the order of keys never shows."""
+    return sorted(_walk("", before or {}, after or {}), key=_order)
+
+
+def _order(difference: Difference) -> tuple[int, str]:
+    path = difference.path
+    return _FIRST.index(path) if path in _FIRST else len(_FIRST), path
 
 
 def _walk(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Difference]:

@@ -21,6 +21,8 @@ class Line(NamedTuple):
 
 def line_diff(before: str, after: str) -> list[Line]:
     """What to take away and what to add to get from one text to the other."""
+    if before.endswith("\n") and after.endswith("\n"):
+        before, after = before[:-1], after[:-1]
     old, new = before.split("\n"), after.split("\n")
     head = 0
     while head < min(len(old), len(new)) and old[head] == new[head]:

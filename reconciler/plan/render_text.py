@@ -13,6 +13,7 @@ from reconciler.plan.words import (
     kind_words,
     place_words,
     summary_line,
+    traffic_matters,
     traffic_words,
     verb,
 )
@@ -86,7 +87,7 @@ def _block(plan: Plan, change: Change, paint: _Paint, width: int | None) -> Iter
     for warning in change.warnings:
         yield f"    {paint('1;33', '!')} {harmless(warning.message)}"
     seen = plan.observed.get(change.address)
-    if seen is not None and change.type is not None and change.action is not Action.CREATE:
+    if seen is not None and traffic_matters(change):
         yield f"    {paint('1;33', '!')} {traffic_words(change, seen)}"
     fits = [len(path) for path in map(_path, change.fields) if len(path) <= _PATH_WIDTH_MAX]
     for field in change.fields:

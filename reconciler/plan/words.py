@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from reconciler.model.hook import EventType
 from reconciler.model.resource import Kind
 from reconciler.plan.escape import harmless, inline_value
 from reconciler.plan.plan import Action
@@ -11,8 +12,19 @@ from reconciler.plan.plan import Action
 if TYPE_CHECKING:
     from reconciler.plan.plan import Change, FieldChange, Observation, Plan
 
-__all__ = ["field_value", "is_long_text", "kind_words", "place_words", "summary_line", "traffic_words", "verb"]
+__all__ = [
+    "field_value",
+    "is_long_text",
+    "kind_words",
+    "place_words",
+    "summary_line",
+    "traffic_matters",
+    "traffic_words",
+    "verb",
+]
 
+_ENDING = frozenset({Action.DELETE, Action.REPLACE, Action.ROTATE})
+_TRAFFIC_CODES = frozenset({"traffic-starts", "traffic-stops", "url-changes", "secret-rotates"})
 _VERBS = {Action.CREATE: "add", Action.UPDATE: "change"}
 
 
@@ -45,7 +57,7 @@ def place_words(file: str | None, line: int | None) -> str:
 
 def is_long_text(field: FieldChange) -> bool:
     """Whether a field is read better as lines than as a value."""
-    return any(isinstance(value, str) and "\n" in value.rstrip("\n") for value in (field.before, field.after))
+    return any(isinstance(value, str) and "\n" in value for value in (field.before, field.after))
 
 
 def field_value(field: FieldChange, value: Any) -> str:
@@ -55,13 +67,20 @@ def field_value(field: FieldChange, value: Any) -> str:
     return inline_value(value)
 
 
+def traffic_matters(change: Change) -> bool:
+    """Whether somebody who decides on the change asks what goes on at the webhook."""
+    if change.kind is not Kind.WEBHOOK or change.action is Action.CREATE:
+        return False
+    return change.action in _ENDING or not _TRAFFIC_CODES.isdisjoint(warning.code for warning in change.warnings)
+
+
 def traffic_words(change: Change, seen: Observation) -> str:
     """What has been seen at a webhook, and what its change does to what waits there."""
-    is_trigger = change.type == "sync.trigger"
+    is_trigger = change.type == EventType.SYNC_TRIGGER
     said = [f"{seen.day_count} {'calls' if is_trigger else 'deliveries'} in 24 h"]
     last = seen.last_called if is_trigger else seen.last_delivered
-    said.append(f"last {'called' if is_trigger else 'delivered'} {last}" if last else "never yet")
+    said.append(f"last {last}" if last else "none ever succeeded" if seen.last_attempt else "none ever")
     if seen.waiting:
-        ends = change.kind is Kind.WEBHOOK and change.action in (Action.DELETE, Action.REPLACE)
+        ends = change.action in (Action.DELETE, Action.REPLACE)
         said.append(f"{seen.waiting} waiting{' will be cancelled' if ends else ''}")
     return ", ".join(said)
