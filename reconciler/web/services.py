@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from reconciler.metrics import Metrics
     from reconciler.mint import Mint
     from reconciler.model.snapshot import Snapshot
+    from reconciler.model.trial import Trial
     from reconciler.plan.plan import Plan
     from reconciler.problem import Problem
     from reconciler.store.port import Store
 
-__all__ = ["Files", "Reloaded", "Rotated", "Services", "Trial"]
+__all__ = ["Files", "Reloaded", "Rotated", "Services"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,31 +30,6 @@ class Files:
     texts: Mapping[str, bytes] = field(repr=False)
     base_dir: str = ""
     commit: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """What a test request came to. `status` is None and `error` set when no complete answer came.
-
-    `headers` and `body` are the receiver's, scrubbed of secrets; `unresolved` the tokens sent literally.
-    """
-
-    address: str
-    delivery_id: str
-    method: str
-    url: str
-    status: int | None
-    error: str | None
-    message: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes = field(repr=False)
-    duration_ms: int
-    unresolved: tuple[str, ...]
-
-    @property
-    def is_success(self) -> bool:
-        """Whether the receiver answered 2xx."""
-        return self.status is not None and self.status // 100 == 2  # noqa: PLR2004 - the class of success
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
