@@ -93,6 +93,8 @@ class _Unexpected(ReconcilerError):
 
 
 def _click_message(error: click.ClickException) -> str:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and error.ctx is not None:
+        return f"`{error.ctx.command_path}` needs a command; see `{error.ctx.command_path} -h`"
     message = error.format_message().rstrip()
     context = getattr(error, "ctx", None)
     if context is None or "reconcile" in message:

@@ -17,7 +17,7 @@ from reconciler.cli.command import command
 from reconciler.cli.options import format_options
 from reconciler.cli.output import has_color, print_json_line, print_text
 from reconciler.cli.text import many_lines, one_line
-from reconciler.cli.times import DURATION, iso
+from reconciler.cli.times import DURATION
 from reconciler.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ class _Journal:
 
     def _write_line(self, number: int, request: Received, status: int, verdict: Verdict | None, attempt: int) -> None:
         from reconciler.cli.verify import mask_headers, mask_text
+        from reconciler.web.times import iso
 
         line: dict[str, Any] = {
             "number": number,

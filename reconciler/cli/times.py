@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +12,7 @@ from reconciler.model.duration import parse_duration
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["DURATION", "ago", "iso", "parse_since"]
+__all__ = ["DURATION", "ago", "parse_since"]
 
 _UNITS = (("day", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000))
 
@@ -35,11 +34,6 @@ class _DurationType(click.ParamType["int", "str | int"]):
 DURATION = _DurationType()
 
 
-def iso(ms: int) -> str:
-    """A time as ISO 8601 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
-
-
 def ago(ms: int | None, now_ms: int) -> str:
     """How long ago (or until when) in the largest unit that fits: `3 min ago`, `in 30 s`, `never`."""
     if ms is None:
@@ -54,17 +48,10 @@ def ago(ms: int | None, now_ms: int) -> str:
 
 
 def parse_since(text: str, now_ms: int) -> int:
-    """The start of a span: a duration back from now (`1h`, `7d`), or an ISO 8601 time (UTC unless it says)."""
+    """The start of a span: an age (`1h`, `7d`) or an ISO 8601 time; UsageError for anything else."""
+    from reconciler.web.times import parse_time
+
     try:
-        return now_ms - parse_duration(text)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is no time: write how long ago (30m, 12h, 7d) or an ISO 8601 time (2026-03-10T12:00:00Z)"
-        ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
+        return parse_time(text, now_ms=now_ms)
+    except ValueError as error:
+        raise UsageError(str(error)) from None

@@ -1,0 +1,59 @@
+"""`reconcile apply`: carry out a plan that somebody has reviewed, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from reconciler.cli.command import command
+from reconciler.cli.options import allow_options, files_option, format_options, key_file_option, store_option
+from reconciler.cli.output import print_text
+
+__all__ = ["apply"]
+
+
+@command(
+    "apply",
+    examples=(
+        "reconcile --plan --out plan.json     on the branch, for review",
+        "reconcile apply plan.json            after the merge",
+        "reconcile apply plan.json --allow-delete support-bot/old-hook",
+    ),
+)
+@click.argument("planfile", type=click.Path(dir_okay=False))
+@files_option
+@allow_options
+@format_options("text", "json")
+@click.option("-y", "--yes", is_flag=True, expose_value=False, help="Accepted: a reviewed plan is not asked about.")
+@store_option
+@key_file_option
+def apply(
+    *,
+    planfile: str,
+    files: tuple[str, ...],
+    allow_delete: tuple[str, ...],
+    allow_delete_all: bool,
+    format_: str,
+    store: str,
+    key_file: str | None,
+) -> None:
+    """Apply a saved plan, if planning again gives exactly the changes in it.
+
+    The same files must be given as when it was made. If they, the state or the plan have changed since, nothing is
+    applied, the differences are named, and the exit code is 4.
+    """
+    from reconciler.cli.reconcile import carry_out, load_files, print_applied
+    from reconciler.plan import Allowance, from_json, render_text
+
+    reviewed = from_json(Path(planfile).read_bytes())
+    desired, _ = load_files(files)
+    allow = Allowance(addresses=frozenset(allow_delete), all=allow_delete_all)
+    serial = asyncio.run(carry_out(reviewed, desired, allow, store_url=store, key_file=key_file))
+    if format_ == "json":
+        print_applied(reviewed, serial)
+        return
+    commit = f" of commit {reviewed.commit}" if reviewed.commit else ""
+    print_text(render_text(reviewed).rstrip("\n").rpartition("\n")[2])
+    print_text(f"Applied the plan{commit}; the state's serial is {serial}.")
