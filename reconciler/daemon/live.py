@@ -107,12 +107,19 @@ class Live:
         self._lock = asyncio.Lock()
         self._snapshot = Snapshot(generation=0, lineage=None, serial=-1)
         self._store_problem: ReconcilerError | None = None
+        self._desired: Desired | None = None
+        self._gone: frozenset[str] = frozenset()
         self.following = Following(outcome=Outcome.NOT_FOLLOWING, at_ms=clock.now_ms())
 
     @property
     def snapshot(self) -> Snapshot:
         """The view in force. Read it once per request and keep it for that request."""
         return self._snapshot
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """Ids of webhooks whose receivers answered 410: they get nothing new until they are given another chance."""
+        return self._gone
 
     @property
     def store_problem(self) -> ReconcilerError | None:
@@ -132,6 +139,7 @@ class Live:
 
     async def follow_store(self) -> None:
         """Take over what another process applied, if anything."""
+        self._gone = frozenset(await self._store.gone())
         lineage, serial = await self._store.read_serial()
         if (lineage, serial) != (self._snapshot.lineage, self._snapshot.serial):
             async with self._lock:
@@ -171,6 +179,7 @@ class Live:
     # -- the store's state -----------------------------------------------------------------------------------
 
     async def _load_state(self) -> None:
+        self._gone = frozenset(await self._store.gone())
         state = await self._store.read_state()
         current = (self._snapshot.lineage, self._snapshot.serial)
         if (state.lineage, state.serial) == current and self._store_problem is None:
@@ -186,11 +195,14 @@ class Live:
         log.info("snapshot.swapped", generation=snapshot.generation, serial=snapshot.serial)
 
     def _build(self, state: State) -> Snapshot:
+        declared = {} if self._desired is None else self._desired.resources
         return build_snapshot(
             state,
             keyring=self._keyring,
             environ=self._environ,
             generation=self._snapshot.generation + 1,
+            locate=lambda key, path: declared[key].locate(path) if key in declared else None,
+            base_dirs={key: resource.base_dir for key, resource in declared.items()},
         )
 
     def _refuse_state(self, state: State, error: ReconcilerError) -> None:
@@ -253,6 +265,7 @@ class Live:
             verdict = replace(verdict, digest=digest)
             if isinstance(read, ConfigurationInvalid):
                 raise read
+            self._desired = read
             return await (self._apply_files(verdict, read) if act else self._plan_files(verdict, read))
         except ConfigurationInvalid as error:
             return replace(verdict, outcome=Outcome.INVALID, message=error.message, problems=error.problems)
@@ -268,7 +281,7 @@ class Live:
     async def _apply_files(self, verdict: Following, desired: Desired) -> Following:
         self._require_references(desired)
         try:
-            applied = await apply(
+            await apply(
                 self._store,
                 desired,
                 keyring=self._keyring,
