@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["diagnose"]
 
+_ABOUT_KEYS = frozenset({"required", "falseSchema"})
 _CHILDREN = ("data_sources", "webhooks")
 _RESOURCE_STEPS = 4  # bots, handle, webhooks, handle
 
@@ -37,7 +38,7 @@ def diagnose(document: Document) -> tuple[list[Problem], set[tuple[str | int, ..
     problems: list[Problem] = []
     for fault in _without_echoes(faults):
         code, message, suggestion = phrase(fault)
-        path, names_key = fault.path, fault.unknown is not None or fault.kind == "required"
+        path, names_key = fault.path, fault.unknown is not None or fault.kind in _ABOUT_KEYS
         where = (*path, fault.unknown) if fault.unknown is not None else path
         problems.append(document.problem(document.locate(where, key=names_key), code, message, suggestion=suggestion))
     return problems, {_block(fault.path) for fault in faults}

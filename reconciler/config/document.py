@@ -38,7 +38,7 @@ class Document:
     two no longer match. Lines and columns are worked out only when somebody asks.
     """
 
-    __slots__ = ("_lines", "base_dir", "data", "marks", "name", "text")
+    __slots__ = ("_lines", "_starts", "base_dir", "data", "marks", "name", "text")
 
     def __init__(self, *, name: str, text: str, base_dir: str) -> None:
         self.name = name
@@ -47,6 +47,7 @@ class Document:
         self.data: Any = None
         self.marks: dict[int, array[int]] = {}
         self._lines: list[int] | None = None
+        self._starts: list[int] | None = None
 
     def place(self, index: int) -> Place:
         """The line and column of a character."""
@@ -85,6 +86,15 @@ class Document:
             container = container[step]
         return index
 
+    def value_end(self, index: int) -> int:
+        """Where the value that begins at `index` has ended for certain: at the next key or value, or the end."""
+        if self._starts is None:
+            starts = {mark & _INDEX_MASK for marks in self.marks.values() for mark in marks}
+            starts.update(mark >> INDEX_BITS for marks in self.marks.values() for mark in marks)
+            self._starts = sorted(starts)
+        after = bisect_right(self._starts, index)
+        return self._starts[after] if after < len(self._starts) else len(self.text)
+
     def _mark(self, container: Any, key: str | int) -> int | None:
         if isinstance(container, dict):
             if key not in container:
@@ -105,10 +115,13 @@ class Document:
         severity: Severity = Severity.ERROR,
         suggestion: str | None = None,
         also: Place | None = None,
+        length: int | None = None,
     ) -> Problem:
-        """A problem at a character of this file, with its line, underlined to the end of the token."""
+        """A problem at a character of this file, with its line, underlined for `length` or to the token's end."""
         place = self.place(index)
-        token = _TOKEN.match(self.text, index)
+        if length is None:
+            token = _TOKEN.match(self.text, index)
+            length = len(token.group()) if token else 1
         return Problem(
             place=place,
             code=code,
@@ -116,7 +129,7 @@ class Document:
             severity=severity,
             suggestion=suggestion,
             source=self.source(place),
-            length=max(1, len(token.group())) if token else 1,
+            length=length,
             also=also,
         )
 
@@ -126,4 +139,9 @@ class Document:
         start = self._lines[place.line - 1]
         end = self._lines[place.line] if place.line < len(self._lines) else len(self.text)
         line = self.text[start : min(end, start + max(place.column, 0) + _SOURCE_CHARS_MAX)].rstrip("\r\n")
-        return _CREDENTIALS.sub("…@", _LITERAL_SECRET.sub(r"\1…", line))
+        return _CREDENTIALS.sub(_masked, _LITERAL_SECRET.sub(r"\1…", line))
+
+
+def _masked(found: re.Match[str]) -> str:
+    """As long as what it hides, so that a caret further along the line still points at what it means."""
+    return "…" * (len(found[0]) - 1) + "@"

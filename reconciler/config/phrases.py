@@ -68,26 +68,13 @@ class Phrase(NamedTuple):
 
 def phrase(fault: Fault) -> Phrase:
     """The words for a fault."""
-    match fault.kind:
-        case "additionalProperties":
-            return _unknown_key(fault)
-        case "required":
-            return _missing_key(fault)
-        case "type":
-            return _wrong_type(fault)
-        case "enum" | "const":
-            return _unknown_value(fault)
-        case "pattern":
-            return _malformed(fault)
-        case "propertyNames":
-            return _bad_name(fault)
-        case "falseSchema":
-            return Phrase("sync-kind", "a sync has exactly one of `http` and `command`: remove one of them")
-        case _ if fault.path[-1:] == ("secret",):
-            return Phrase("secret-kind", "a secret comes from exactly one of `env` and `file`")
-        case _:
-            limit = _LIMITS.get(fault.kind, f"what `{fault.kind}` allows: {{}}").format(fault.value)
-            return Phrase("out-of-range", f"{fault.name} must be {limit}")
+    say = _PHRASES.get(fault.kind)
+    if say is not None:
+        return say(fault)
+    if fault.path[-1:] == ("secret",):
+        return Phrase("secret-kind", "a secret comes from exactly one of `env` and `file`")
+    limit = _LIMITS.get(fault.kind, f"what `{fault.kind}` allows: {{}}").format(fault.value)
+    return Phrase("out-of-range", f"{fault.name} must be {limit}")
 
 
 def _unknown_key(fault: Fault) -> Phrase:
@@ -225,3 +212,19 @@ def _article(title: str) -> str:
 def _echo(value: Any) -> str:
     text = str(value)
     return f"`{text[:_ECHO_CHARS_MAX]}…`" if len(text) > _ECHO_CHARS_MAX else f"`{text}`"
+
+
+def _two_kinds(_: Fault) -> Phrase:
+    return Phrase("sync-kind", "a sync has exactly one of `http` and `command`: remove one of them")
+
+
+_PHRASES = {
+    "additionalProperties": _unknown_key,
+    "const": _unknown_value,
+    "enum": _unknown_value,
+    "falseSchema": _two_kinds,
+    "pattern": _malformed,
+    "propertyNames": _bad_name,
+    "required": _missing_key,
+    "type": _wrong_type,
+}

@@ -190,9 +190,9 @@ class _Reader:
     # -- the rare cases, out of the loop's way -------------------------------------------------------------------
 
     def _decorated(self, event: Any, index: int) -> None:
-        """A tag, which is refused, or an anchor on a scalar, which is remembered (a plain one's value comes later)."""
+        """Refuse a tag; remember a scalar's anchor (with its text: a plain one's value comes later)."""
         if event.tag is not None:
-            self._add(index, "yaml-tag", f"the tag `{event.tag[:40]}` is not supported: write the value alone")
+            self._add(index, "yaml-tag", f"the tag `{event.tag[:40]}` is not supported: remove it")
         if event.anchor is not None and type(event) is self.yaml.ScalarEvent:
             self.anchors[event.anchor] = event.value
             self.weights[event.anchor] = 1
@@ -305,8 +305,8 @@ class _Reader:
         suspects = self.scalars.suspects
         if not suspects or self.problems:
             return
-        next_event, scalar_event = self.yaml.CSafeLoader(self.document.text).get_event, self.yaml.ScalarEvent
-        event: Any
+        next_event: Callable[[], Any] = self.yaml.CSafeLoader(self.document.text).get_event
+        scalar_event = self.yaml.ScalarEvent
         while (event := next_event()) is not None and len(self.problems) < PROBLEMS_MAX:
             if type(event) is scalar_event and event.implicit[0] and event.value in suspects:
                 reading = yaml11_reading(event.value)
