@@ -13,11 +13,22 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import orjson
 
 from reconciler.model.event import check_results
+from reconciler.model.scrubbing import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ANSWER_BYTES_MAX", "Deferred", "Failed", "Result", "Succeeded", "clean_reason", "of_command", "of_http"]
+__all__ = [
+    "ANSWER_BYTES_MAX",
+    "Deferred",
+    "Failed",
+    "Result",
+    "Succeeded",
+    "clean_reason",
+    "clean_results",
+    "of_command",
+    "of_http",
+]
 
 ANSWER_BYTES_MAX = 16 * 1024
 """The most an HTTP answer may hold: what a reply keeps. Five figures need 200 bytes."""
@@ -26,7 +37,6 @@ NO_REASON = "the sync failed without saying why"
 
 _ACCEPTED = 202
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-_REDACTED = "[redacted]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +94,26 @@ def of_command(returncode: int, stdout: bytes, stderr: bytes) -> Result:
 
 def clean_reason(reason: str, secrets: Sequence[str]) -> str:
     """A reason as it may be kept and sent: no secret, one line, at most 1,000 characters, never empty."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if secret:
-            reason = reason.replace(secret, _REDACTED)
-    reason = _UNPRINTABLE.sub(" ", reason).strip()
+    reason = _UNPRINTABLE.sub(" ", scrub(reason, secrets)).strip()
     if len(reason) > REASON_CHARACTERS_MAX:
         reason = reason[: REASON_CHARACTERS_MAX - 1] + "…"
     return reason or NO_REASON
+
+
+def clean_results(results: Mapping[str, Any], secrets: Sequence[str]) -> Mapping[str, Any]:
+    """Results as they may be kept and sent: no secret in any text of theirs; figures stay as they are."""
+    cleaned: Mapping[str, Any] = _cleaned(results, secrets)
+    return cleaned
+
+
+def _cleaned(value: Any, secrets: Sequence[str]) -> Any:
+    if isinstance(value, str):
+        return scrub(value, secrets)
+    if isinstance(value, dict):
+        return {scrub(key, secrets): _cleaned(inner, secrets) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(inner, secrets) for inner in value]
+    return value
 
 
 def _judge(said: object, *, is_success: bool) -> Succeeded | Failed | None:
@@ -106,6 +129,10 @@ def _judge(said: object, *, is_success: bool) -> Succeeded | Failed | None:
     if problems:
         listed = "; ".join(f"{problem.pointer or 'results'}: {problem.message}" for problem in problems)
         return Failed(reason=f"the sync's results are not as documented: {listed}")
+    try:
+        orjson.dumps(said["results"])
+    except orjson.JSONEncodeError:
+        return Failed(reason="the sync's results are nested too deeply")
     return Succeeded(results=said["results"])
 
 

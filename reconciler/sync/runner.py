@@ -13,7 +13,7 @@ from reconciler.model.fanout import sync_event
 from reconciler.model.hook import CommandSync, HttpSync
 from reconciler.sync.command import run_command
 from reconciler.sync.http import run_http
-from reconciler.sync.result import Deferred, Failed, Succeeded, clean_reason
+from reconciler.sync.result import Deferred, Failed, Succeeded, clean_reason, clean_results
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -168,9 +168,15 @@ class SyncRunner:
         if source is None:
             return Deferred()  # deleted in between: there is nobody left to tell
         result = await self._run(source, claim)
-        if isinstance(result, Failed):
-            return Failed(reason=clean_reason(result.reason, source.scrub))
-        return result
+        match result:
+            case Succeeded():
+                return Succeeded(results=clean_results(result.results, source.scrub))
+            case Failed():
+                return Failed(reason=clean_reason(result.reason, source.scrub))
+            case Deferred():
+                return result
+            case _:
+                assert_never(result)
 
     async def _run(self, source: DataSource, claim: SyncClaim) -> Result:
         try:
@@ -216,25 +222,17 @@ class SyncRunner:
             return None
         now_ms = self._clock.now_ms()
 
-        def event(results: Mapping[str, object] | None, reason: str) -> NewEvent:
-            return sync_event(
-                bot,
-                source,
-                results=results,
-                reason=reason,
-                event_id=claim.sync_id,
-                new_id=lambda: self._mint.new_id(now_ms),
-                received_ms=now_ms,
-                encode=orjson.dumps,
-                gone=self._gone(),
-            )
-
-        if isinstance(result, Failed):
-            return event(None, result.reason)
-        try:
-            return event(result.results, "")
-        except orjson.JSONEncodeError:
-            return event(None, "the sync's results are nested too deeply")
+        return sync_event(
+            bot,
+            source,
+            results=result.results if isinstance(result, Succeeded) else None,
+            reason=result.reason if isinstance(result, Failed) else "",
+            event_id=claim.sync_id,
+            new_id=lambda: self._mint.new_id(now_ms),
+            received_ms=now_ms,
+            encode=orjson.dumps,
+            gone=self._gone(),
+        )
 
     async def _release(self, claim: SyncClaim) -> None:
         try:

@@ -12,8 +12,7 @@ from reconciler.metrics import CONTENT_TYPE
 from reconciler.web.answers import Answer, json_answer
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-
+    from reconciler.web.endpoint import Call
     from reconciler.web.services import Services
 
 __all__ = ["Health"]
@@ -34,18 +33,18 @@ class Health:
         self._services = services
         self._counted_s: float | None = None
 
-    async def healthz(self, _request: Request) -> Answer:
+    async def healthz(self, _call: Call) -> Answer:
         """The process answers: restarting it would not help with anything else."""
         return ALIVE
 
-    async def readyz(self, _request: Request) -> Answer:
+    async def readyz(self, _call: Call) -> Answer:
         """The process serves: it has a snapshot and can write."""
         reasons = await self._services.readiness()
         if not reasons:
             return READY
         return json_answer({"status": "not ready", "reasons": list(reasons)}, HTTPStatus.SERVICE_UNAVAILABLE)
 
-    async def metrics(self, _request: Request) -> Answer:
+    async def metrics(self, _call: Call) -> Answer:
         """Everything that is counted, with fresh figures of the store."""
         await self._count_store()
         return Answer(HTTPStatus.OK, self._services.metrics.exposition(), content_type=CONTENT_TYPE.encode("ascii"))

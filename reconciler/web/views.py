@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from reconciler.model.delivery import Attempt, Delivery
     from reconciler.model.resource import Resource, State
-    from reconciler.web.services import Trial
+    from reconciler.model.trial import Trial
 
 __all__ = [
     "attempt_view",

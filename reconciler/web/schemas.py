@@ -1,0 +1,208 @@
+"""What the API's bodies look like: the components of its OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.model.delivery import AttemptError, DeliveryStatus
+from reconciler.model.event import EVENT_ID_CHARACTERS_MAX
+from reconciler.model.hook import EventType
+
+__all__ = ["SCHEMAS"]
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
+_FLAG: dict[str, Any] = {"type": "boolean"}
+_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
+
+
+def _maybe(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _object(properties: dict[str, Any], *, optional: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
+    """An object whose properties are all required but the optional ones."""
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required, **more}
+
+
+def _list_of(name: str) -> dict[str, Any]:
+    items = {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
+    return _object({"items": items, "next": _maybe(_TEXT)})
+
+
+_HOOK = {
+    "address": _TEXT,
+    "type": {"enum": [str(kind) for kind in EventType]},
+    "enabled": _FLAG,
+    "health": {"enum": ["disabled", "gone", "failing", "healthy", "idle"]},
+    "id": {"type": "string", "format": "uuid"},
+    "fingerprint": _maybe(_TEXT),
+    "waiting": _COUNT,
+    "day_count": _COUNT,
+    "last_called_at": _maybe(_TIME),
+    "last_delivered_at": _maybe(_TIME),
+    "last_attempt_at": _maybe(_TIME),
+    "gone_since": _maybe(_TIME),
+    "failing_since": _maybe(_TIME),
+}
+
+_DELIVERY = {
+    "id": {"type": "string", "format": "uuid"},
+    "hook": _TEXT,
+    "event": {"enum": [str(kind) for kind in EventType]},
+    "event_id": _TEXT,
+    "status": {"enum": [str(status) for status in DeliveryStatus]},
+    "attempts": _COUNT,
+    "round": _COUNT,
+    "created_at": _TIME,
+    "next_attempt_at": _maybe(_TIME),
+    "finished_at": _maybe(_TIME),
+    "last_status": _maybe({"type": "integer"}),
+    "last_error": _maybe(_TEXT),
+}
+
+_ATTEMPT = {
+    "number": _COUNT,
+    "round": _COUNT,
+    "started_at": _TIME,
+    "duration_ms": _COUNT,
+    "status": _maybe({"type": "integer"}),
+    "error": _maybe({"enum": [str(error) for error in AttemptError]}),
+    "message": _TEXT,
+    "headers": {"description": "The receiver's, scrubbed."},
+    "body": _maybe(_TEXT),
+    "body_base64": _TEXT,
+}
+
+_FILES = {
+    "files": {
+        "type": "object",
+        "description": "File names, as problems and plans shall cite them, and their text.",
+        "additionalProperties": _TEXT,
+    },
+    "base_dir": {
+        "type": "string",
+        "description": "The folder of relative ${file:…} references, at the daemon.",
+    },
+    "commit": _maybe(_TEXT),
+}
+
+_FILTERS = {
+    "hook": _TEXT,
+    "status": {"type": "array", "items": {"enum": [str(status) for status in DeliveryStatus]}},
+    "event": _TEXT,
+    "error": _TEXT,
+    "since": _TEXT,
+    "until": _TEXT,
+    "limit": {"type": "integer", "minimum": 1, "maximum": 10_000},
+    "dry_run": _FLAG,
+}
+
+SCHEMAS: dict[str, Any] = {
+    "Object": {"type": "object"},
+    "Event": {
+        "type": "object",
+        "description": "A documented payload without `deliveryId`; sync events name `event`, `bot`, `dataSource`.",
+        "properties": {
+            "id": {"type": "string", "minLength": 1, "maxLength": EVENT_ID_CHARACTERS_MAX},
+            "event": {"enum": [str(kind) for kind in EventType if not kind.is_incoming]},
+        },
+        "required": ["event"],
+    },
+    "Accepted": _object(
+        {
+            "accepted": _COUNT,
+            "duplicates": _COUNT,
+            "events": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "id": _TEXT,
+                        "duplicate": _FLAG,
+                        "deliveries": _COUNT,
+                        "unmatched": {"enum": ["bot", "dataSource"]},
+                    },
+                    optional=("unmatched",),
+                ),
+            },
+        }
+    ),
+    "Hook": _object(_HOOK),
+    "HookList": _list_of("Hook"),
+    "HookDetail": _object({**_HOOK, "spec": {"type": "object"}, "secret": {"type": "object"}}),
+    "Trial": {
+        "type": "object",
+        "properties": {
+            "address": _TEXT,
+            "success": _FLAG,
+            "status": _maybe({"type": "integer"}),
+            "error": _maybe(_TEXT),
+            "duration_ms": _COUNT,
+            "unresolved": {"type": "array", "items": _TEXT},
+        },
+        "required": ["address", "success", "status", "error", "duration_ms", "unresolved"],
+    },
+    "Rotated": _object({"address": _TEXT, "fingerprint": _TEXT, "serial": _COUNT, "previous_until": _maybe(_TIME)}),
+    "Delivery": _object(_DELIVERY),
+    "DeliveryList": _list_of("Delivery"),
+    "DeliveryDetail": _object(
+        {
+            **_DELIVERY,
+            "attempts": {"type": "array", "items": _object(_ATTEMPT, optional=("body_base64",))},
+            "attempt_count": _COUNT,
+            "payload": {"type": "object"},
+        }
+    ),
+    "RetryRequest": {"type": "object", "properties": _FILTERS, "additionalProperties": False},
+    "Retried": _object({"matched": _COUNT, "retried": _COUNT, "remaining": _COUNT, "dry_run": _FLAG}),
+    "Files": _object(_FILES, optional=("base_dir", "commit"), additionalProperties=False),
+    "ApplyRequest": _object(
+        {**_FILES, "allow_delete": {"type": "array", "items": _TEXT}, "allow_delete_all": _FLAG},
+        optional=("base_dir", "commit", "allow_delete", "allow_delete_all"),
+        additionalProperties=False,
+    ),
+    "Plan": {
+        "type": "object",
+        "properties": {"format_version": {"const": 1}},
+        "required": ["format_version", "base", "config_digest", "changes", "summary", "guards"],
+    },
+    "Applied": _object({"serial": _COUNT, "plan": {"$ref": "#/components/schemas/Plan"}}),
+    "Reloaded": _object(
+        {
+            "outcome": _TEXT,
+            "generation": _COUNT,
+            "serial": _COUNT,
+            "message": _TEXT,
+            "waiting_for_approval": _maybe({"$ref": "#/components/schemas/Plan"}),
+        }
+    ),
+    "TriggerQueued": _object({"success": {"const": True}}),
+    "TriggerRefused": _object({"success": {"const": False}, "error": _TEXT}),
+    "Problem": _object(
+        {
+            "type": _TEXT,
+            "title": _TEXT,
+            "status": {"type": "integer"},
+            "code": _TEXT,
+            "detail": _TEXT,
+            "exit": {"type": "integer", "description": "The exit code of a command that meets this."},
+            "problems": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "code": _TEXT,
+                        "message": _TEXT,
+                        "pointer": _TEXT,
+                        "file": _TEXT,
+                        "line": _COUNT,
+                        "column": _COUNT,
+                    },
+                    "required": ["code", "message"],
+                },
+            },
+        },
+        optional=("exit", "problems"),
+    ),
+}
