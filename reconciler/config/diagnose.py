@@ -25,23 +25,27 @@ __all__ = ["diagnose"]
 
 _ABOUT_KEYS = frozenset({"required", "falseSchema"})
 _CHILDREN = ("data_sources", "webhooks")
+_ERRORS_MAX = 5_000
 _RESOURCE_STEPS = 4  # bots, handle, webhooks, handle
 
 
-def diagnose(document: Document) -> tuple[list[Problem], set[tuple[str | int, ...]]]:
-    """The problems of a document that the schema refuses, and the paths of the blocks they stand in."""
-    faults = [
-        fault
-        for error in islice(hooks_validator().iter_errors(document.data), PROBLEMS_MAX)
-        for fault in _faults(document, error)
-    ]
-    problems: list[Problem] = []
-    for fault in _without_echoes(faults):
-        code, message, suggestion = phrase(fault)
-        path, names_key = fault.path, fault.unknown is not None or fault.kind in _ABOUT_KEYS
-        where = (*path, fault.unknown) if fault.unknown is not None else path
-        problems.append(document.problem(document.locate(where, key=names_key), code, message, suggestion=suggestion))
-    return problems, {_block(fault.path) for fault in faults}
+def diagnose(document: Document) -> tuple[list[Problem], set[tuple[str | int, ...]] | None]:
+    """The problems of a document that the schema refuses, and the paths of the blocks they stand in.
+
+    The paths are None when there are too many errors to know them all: then nothing in the document can be trusted.
+    """
+    errors = list(islice(hooks_validator().iter_errors(document.data), _ERRORS_MAX + 1))
+    faults = [fault for error in errors for fault in _faults(document, error)]
+    problems = [_problem(document, fault) for fault in islice(_without_echoes(faults), PROBLEMS_MAX)]
+    return problems, None if len(errors) > _ERRORS_MAX else {_block(fault.path) for fault in faults}
+
+
+def _problem(document: Document, fault: Fault) -> Problem:
+    code, message, suggestion = phrase(fault)
+    where = fault.path if fault.unknown is None else (*fault.path, fault.unknown)
+    index = document.locate(where, key=fault.unknown is not None or fault.kind in _ABOUT_KEYS)
+    hide = "secret" in where[_RESOURCE_STEPS:]
+    return document.problem(index, code, message, suggestion=suggestion, hide=hide)
 
 
 def _faults(document: Document, error: Any) -> Iterator[Fault]:
@@ -74,7 +78,7 @@ def _without_echoes(faults: Sequence[Fault]) -> Iterator[Fault]:
     for fault in faults:
         if fault.kind == "required":
             wanted = list(fault.schema.get("properties", ()))
-            if any(nearest(key, wanted) == fault.value for key in unknown.get(fault.path, ())):
+            if any(nearest(key, wanted) == fault.value for key in unknown.get(fault.path, ())[:PROBLEMS_MAX]):
                 continue
             yield fault
         elif (fault.path, fault.unknown) not in seen:

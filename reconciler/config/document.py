@@ -25,8 +25,11 @@ _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _TOKEN = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\n]|'')*'|[\[\]{}]|[^\s#:,\[\]{}]+(?:[:#][^\s,\[\]{}]+)*")
 _SOURCE_CHARS_MAX = 400
 
-# What a source line must not repeat: the literal that stands where a secret belongs, and credentials in a URL.
-_LITERAL_SECRET = re.compile(r"(?i)((?:^|[\s{,\"'])[\w-]*secret[\"']?\s*:\s*)(?=[^\s{])(?![\"']?\$\{).*")
+# What a source line must not repeat: what stands where a secret's origin belongs, and credentials in a URL.
+_LITERAL_SECRET = re.compile(
+    r"(?i)((?:^|[\s{,\"'])[\w-]*secret[\"']?\s*:\s*)"
+    r"(?=\S)(?![\"']?\$\{)(?!\{\s*(?:env|file)\s*:\s*[\"']?[\w./-]+[\"']?\s*\}).*"
+)
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s\"'@]+@")
 
 
@@ -116,8 +119,14 @@ class Document:
         suggestion: str | None = None,
         also: Place | None = None,
         length: int | None = None,
+        hide: bool = False,
     ) -> Problem:
-        """A problem at a character of this file, with its line, underlined for `length` or to the token's end."""
+        """A problem at a character of this file, with its line, underlined for `length` or to the token's end.
+
+        `hide` is for what may be a secret: neither the line nor the length of the token is told.
+        """
+        if hide:
+            length = 1
         place = self.place(index)
         if length is None:
             token = _TOKEN.match(self.text, index)
@@ -128,7 +137,7 @@ class Document:
             message=message,
             severity=severity,
             suggestion=suggestion,
-            source=self.source(place),
+            source="" if hide else self.source(place),
             length=length,
             also=also,
         )

@@ -57,10 +57,14 @@ def _load(files: Mapping[str, bytes], folder: str, problems: list[Problem]) -> D
         if any(problem.is_error for problem in found):
             whole = False
             continue
-        documents.append(document)
         if not accepts(document.data):
-            refused, broken[name] = diagnose(document)
+            refused, blocks = diagnose(document)
             problems += refused
+            if blocks is None:
+                whole = False
+                continue
+            broken[name] = blocks
+        documents.append(document)
     bots = gather(documents, broken, problems)
     check(bots, problems, whole=whole)
     problems = _presentable(problems)

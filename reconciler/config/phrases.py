@@ -160,11 +160,9 @@ def _malformed(fault: Fault) -> Phrase:
         case "handle":
             message = f"{shown} is not an address: it is a handle, or bot/handle"
             return Phrase("bad-handle", message, None)
-        case _ if fault.path[-1:] == ("env",):
+        case _:
             # Not echoed: whoever mistakes the place of a name for the place of a secret puts the secret here.
             return Phrase("bad-reference", "this is not the name of an environment variable")
-        case _:
-            return Phrase("bad-format", f"{fault.name} does not have the form it must have")
 
 
 def _bad_name(fault: Fault) -> Phrase:

@@ -306,7 +306,7 @@ class _Reader:
         if not suspects or self.problems:
             return
         next_event: Callable[[], Any] = self.yaml.CSafeLoader(self.document.text).get_event
-        scalar_event = self.yaml.ScalarEvent
+        scalar_event: Any = self.yaml.ScalarEvent
         while (event := next_event()) is not None and len(self.problems) < PROBLEMS_MAX:
             if type(event) is scalar_event and event.implicit[0] and event.value in suspects:
                 reading = yaml11_reading(event.value)
