@@ -112,8 +112,7 @@ def _render_problems(problems: Sequence[Problem]) -> str:
     from reconciler.cli.output import has_color, width
     from reconciler.config import report
 
-    text = report.render(problems, "text", color=has_color(sys.stderr), width=width())
-    return text if text.endswith("\n") else text + "\n"
+    return report.render(problems, "text", color=has_color(sys.stderr), width=width()) + "\n"
 
 
 def _problem_documents(problems: Sequence[Problem]) -> list[dict[str, Any]]:
@@ -121,4 +120,4 @@ def _problem_documents(problems: Sequence[Problem]) -> list[dict[str, Any]]:
         return []
     from reconciler.config import report
 
-    return report.documents(problems)
+    return report.as_objects(problems)

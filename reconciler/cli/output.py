@@ -17,6 +17,7 @@ __all__ = [
     "encode",
     "has_color",
     "is_interactive",
+    "is_watched",
     "note",
     "print_bytes",
     "print_fields",
@@ -33,6 +34,11 @@ _WIDTH_WITHOUT_TERMINAL = 120
 def is_interactive() -> bool:
     """Whether somebody can be asked: standard input is a terminal."""
     return sys.stdin is not None and sys.stdin.isatty()
+
+
+def is_watched() -> bool:
+    """Whether somebody sees progress: standard error is a terminal."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def has_color(stream: IO[str]) -> bool:

@@ -74,7 +74,7 @@ def _refuse_contradictions(options: ReconcileOptions) -> None:
 
 
 async def _plan_only(options: ReconcileOptions) -> Plan:
-    plan = await (_plan_on_server(options) if options.server else _plan_here(options))
+    plan = _plan_on_server(options) if options.server else await _plan_here(options)
     if options.out is not None:
         from reconciler.plan import to_json
 
@@ -102,13 +102,25 @@ def _read(path: str) -> bytes:
     return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
 
 
-async def _plan_on_server(options: ReconcileOptions) -> Plan:
+def _plan_on_server(options: ReconcileOptions) -> Plan:
+    import orjson
+
+    from reconciler import config
     from reconciler.cli.client import Client
+    from reconciler.config.files import read_file
+    from reconciler.plan import from_json
 
     assert options.server is not None
     paths = _paths(options.files)
-    async with Client(options.server, store=options.store) as client:
-        return await client.plan(paths, commit=current_commit(paths, os.environ))
+    contents = {str(path): read_file(path) for path in config.find_files(paths)}
+    try:
+        files = {name: content.decode("utf-8") for name, content in contents.items()}
+    except UnicodeDecodeError:
+        config.load(paths)  # says where
+        raise
+    with Client(options.server, store=options.store) as client:
+        answer = client.post("api/v1/plan", {"files": files, "commit": current_commit(paths, os.environ)})
+    return from_json(orjson.dumps(answer))
 
 
 async def _plan_against(store: Store, desired: Desired, commit: str | None) -> Plan:
@@ -133,7 +145,7 @@ def load_files(files: Sequence[str]) -> tuple[Desired, str | None]:
     if desired.warnings:
         from reconciler.config import report
 
-        note(report.render(desired.warnings, "text", color=has_color(sys.stderr), width=width()).rstrip("\n"))
+        note(report.render(desired.warnings, "text", color=has_color(sys.stderr), width=width()))
     return desired, current_commit(paths, os.environ)
 
 
@@ -219,6 +231,6 @@ async def carry_out(plan: Plan, desired: Desired, allow: Allowance, *, store_url
 
 def print_applied(plan: Plan, serial: int) -> None:
     """The plan that was applied, as JSON, with the serial that the state has now."""
-    from reconciler.plan.render_json import to_mapping
+    from reconciler.plan.render_json import plan_value
 
-    print_json({**to_mapping(plan), "applied": {"serial": serial}})
+    print_json({**plan_value(plan), "applied": {"serial": serial}})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from reconciler.cli.command import command
 from reconciler.cli.failure import failure_document
 from reconciler.cli.options import files_option, format_options
-from reconciler.cli.output import has_color, note, print_json, print_text, width
+from reconciler.cli.output import has_color, note, print_bytes, print_json, print_text, width
 from reconciler.cli.text import plural
 from reconciler.errors import ConfigurationInvalid, ExitCode
 
@@ -38,25 +38,29 @@ def validate(files: tuple[str, ...], format_: str) -> int:
     """
     from reconciler import config
 
-    invalid: ConfigurationInvalid | None = None
     try:
         desired = config.load(files or config.default_paths("."))
-        problems: Sequence[Problem] = desired.warnings
-    except ConfigurationInvalid as error:
-        invalid, problems = error, error.problems
-    if format_ == "json":
-        document = failure_document(ConfigurationInvalid(problems))
-        print_json(document if invalid else {"problems": document["problems"]})
-    else:
-        from reconciler.config import report
-
-        text = report.render(problems, format_, color=has_color(sys.stdout), width=width())
-        if text:
-            print_text(text)
-    if invalid:
+    except ConfigurationInvalid as invalid:
+        _show(invalid.problems, format_, invalid)
         note(f"error: {invalid.message}")
         return ExitCode.CONFIGURATION
+    _show(desired.warnings, format_, None)
     if format_ == "text":
-        count = plural(len(desired.resources), "resource")
-        print_text(f"The configuration is valid: {count}, {plural(len(problems), 'warning')}.")
+        counted = plural(len(desired.resources), "resource")
+        print_text(f"The configuration is valid: {counted}, {plural(len(desired.warnings), 'warning')}.")
     return ExitCode.DONE
+
+
+def _show(problems: Sequence[Problem], format_: str, invalid: ConfigurationInvalid | None) -> None:
+    from reconciler.config import report
+
+    match format_:
+        case "json":
+            print_json(failure_document(invalid) if invalid else {"problems": report.as_objects(problems)})
+        case "sarif" | "github":
+            text = report.render(problems, format_)
+            print_bytes(text.encode() + b"\n" if text else b"")
+        case _:
+            text = report.render(problems, "text", color=has_color(sys.stdout), width=width())
+            if text:
+                print_text(text)
