@@ -124,11 +124,11 @@ class Demo:
 
     def say(self, text: str) -> None:
         """Say what came of it."""
-        self.console.print(f"  {text}", markup=False, highlight=False)
+        self.console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
 
     def reconcile(self, *arguments: str, show: Callable[[str], str] | None = None, given: str | None = None) -> str:
         """Run a command, which must succeed; show its output, or the part of it that `show` picks."""
-        self.console.print(f"  $ reconcile {' '.join(arguments)}", style="dim", markup=False, highlight=False)
+        self.console.print(f"  $ reconcile {' '.join(arguments)}", style="dim", markup=False, soft_wrap=True)
         done = subprocess.run(
             [RECONCILE, *arguments],
             cwd=ROOT,
@@ -174,7 +174,7 @@ class Demo:
     def plan_and_apply(self) -> None:
         """Nine resources are planned and applied; a second plan is empty."""
         self.step("Plan: what would the example set up?")
-        planned = self.reconcile("--plan", "-f", CONFIGURATION, show=str)
+        planned = self.reconcile("--plan", "-f", CONFIGURATION, show=heads)
         expect("Plan: 9 to add" in planned, "the plan says 9 to add")
         self.step("Apply it; the second plan is empty")
         self.reconcile("-f", CONFIGURATION, "--yes", show=last_line)
@@ -371,6 +371,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def heads(plan: str) -> str:
+    """A plan without the fields of its changes."""
+    return "\n".join(line for line in plan.splitlines() if line and not line.startswith(" "))
 
 
 def last_line(text: str) -> str:

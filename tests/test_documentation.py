@@ -1,0 +1,220 @@
+"""The documentation tells the truth, and all of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+import yaml
+from standardwebhooks import WebhookVerificationError
+
+from reconciler import config
+from reconciler.cli.main import COMMANDS, root
+from reconciler.clock import SystemClock
+from reconciler.config import report
+from reconciler.config.codes import CODES, Code
+from reconciler.errors import ConfigurationInvalid
+from reconciler.metrics import Metrics
+from reconciler.model.signature import legacy_signature, standard_signature
+from reconciler.problem import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reconciler.problem import Problem
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+EXAMPLE_CHARACTERS_MAX = 1_000
+PROBLEMS_HEAD = """# Problems
+
+What `reconcile validate` and every other command that reads the YAML can find wrong with it. Errors refuse the
+configuration (exit code 65); warnings are printed and let it pass. All problems are reported at once, sorted by
+place. Each section shows a file that has the problem, and what is printed then.
+"""
+BODY = '{"deliveryId":"0190","text":"ü"}'.encode()
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def defined(page: Path, language: str, function: str) -> str:
+    """The one block that defines `function`."""
+    (block,) = [block for block in blocks(page, language) if re.search(rf"(def|function) {function}\(", block)]
+    return block
+
+
+# -- commands ------------------------------------------------------------------------------------------------
+
+
+def commands(group: click.Group, prefix: tuple[str, ...]) -> dict[str, click.Command]:
+    """Every command below `group` by what is typed, the group itself first."""
+    found: dict[str, click.Command] = {" ".join(prefix): group}
+    with click.Context(group) as context:
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            typed = (*prefix, name)
+            found |= commands(command, typed) if isinstance(command, click.Group) else {" ".join(typed): command}
+    return found
+
+
+def commands_page(monkeypatch: pytest.MonkeyPatch) -> str:
+    """What docs/commands.md should say: the help of every command."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+    sections = [
+        "# Commands\n\nWhat `-h` says of each. The exit codes are in [operations.md](operations.md#exit-codes).\n"
+    ]
+    for typed, command in commands(root, ("reconcile",)).items():
+        parent = click.Context(command, info_name=typed, terminal_width=100, max_content_width=100)
+        sections.append(f"\n## {typed}\n\n```text\n{command.get_help(parent).rstrip()}\n```\n")
+    return "".join(sections)
+
+
+def test_every_command_and_flag_is_documented(monkeypatch: pytest.MonkeyPatch, *, rewrite: bool) -> None:
+    """docs/commands.md is the help of all commands; `--rewrite` renews it."""
+    page = DOCS / "commands.md"
+    text = commands_page(monkeypatch)
+    if rewrite:
+        page.write_text(text, encoding="utf-8")
+    assert page.read_text(encoding="utf-8").splitlines() == text.splitlines()
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """The table of commands in README.md leaves none out."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in COMMANDS if f"`reconcile {name}" not in readme] == []
+
+
+# -- problems ------------------------------------------------------------------------------------------------
+
+
+def problem_section(code: Code) -> str:
+    """A code's section: what it means, a text that has it, and what is printed then."""
+    warning = ", a warning" if code.severity is Severity.WARNING else ""
+    lines = [f"\n## {code.code}\n", f"{code.meaning.removesuffix('.')}{warning}.\n"]
+    texts = {name: text.decode("utf-8", "replace") for name, text in code.texts().items()}
+    if (code.example or code.files) and sum(map(len, texts.values())) <= EXAMPLE_CHARACTERS_MAX:
+        for name, text in texts.items():
+            title = f"{name}:\n\n" if len(texts) > 1 else ""
+            lines.append(f"{title}```text\n{text}```\n")
+        lines.append(f"```text\n{report.render(problems_of(code), 'text', color=False, width=110).rstrip()}\n```\n")
+    return "\n".join(lines)
+
+
+def problems_of(code: Code) -> Sequence[Problem]:
+    """The problems that a code's example has."""
+    try:
+        return config.load_texts(code.texts(), "/project").warnings
+    except ConfigurationInvalid as invalid:
+        return invalid.problems
+
+
+def test_every_problem_is_documented(*, rewrite: bool) -> None:
+    """docs/problems.md has a section for each code, with an example and what it prints; `--rewrite` renews it."""
+    page = DOCS / "problems.md"
+    text = PROBLEMS_HEAD + "".join(map(problem_section, CODES.values()))
+    if rewrite:
+        page.write_text(text, encoding="utf-8")
+    assert page.read_text(encoding="utf-8").splitlines() == text.splitlines()
+
+
+# -- settings, metrics ---------------------------------------------------------------------------------------
+
+
+def test_every_environment_variable_is_documented() -> None:
+    """Each variable that the program reads or sets has its place in docs/operations.md."""
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "reconciler").rglob("*.py"))
+    named = set(re.findall(r"\bRECONCILER_[A-Z_]+\b", sources))
+    assert {"RECONCILER_STORE", "RECONCILER_KEY"} <= named
+    documented = (DOCS / "operations.md").read_text(encoding="utf-8")
+    assert sorted(name for name in named if f"`{name}`" not in documented) == []
+
+
+def test_every_metric_is_documented() -> None:
+    """docs/operations.md lists each metric under the name that a query uses, and none that does not exist."""
+    families = [family for family in Metrics().registry.collect() if family.name.startswith("reconciler_")]
+    names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
+    documented = re.findall(r"^\| `(reconciler_\w+)` \|", (DOCS / "operations.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(documented) == sorted(names)
+
+
+# -- pages ---------------------------------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    """What can stand behind `#` in a link to the page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Each link to a file of the project, or to a heading in it, has its target."""
+    dead = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            path, _, anchor = target.partition("#")
+            file = (page.parent / path).resolve() if path else page
+            if not file.exists() or (anchor and anchor not in anchors(file)):
+                dead.append(target)
+    assert dead == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_in_data_languages_parse(page: Path) -> None:
+    """Every JSON and YAML block is valid."""
+    for block in blocks(page, "json"):
+        json.loads(block)
+    for block in blocks(page, "yaml"):
+        yaml.safe_load(block)
+
+
+def test_receiver_code_in_python_tells_genuine_from_forged() -> None:
+    """The Python of docs/deliveries.md accepts what is signed here and nothing else."""
+    names: dict[str, Any] = {}
+    exec(defined(DOCS / "deliveries.md", "python", "is_genuine"), names)
+    is_genuine = names["is_genuine"]
+    signature = legacy_signature(BODY, SECRET)
+    assert is_genuine(BODY, signature, SECRET)
+    assert not is_genuine(BODY + b" ", signature, SECRET)
+    assert not is_genuine(BODY, signature.replace("=", "=é"), SECRET)
+    assert not is_genuine(BODY, None, SECRET)
+
+
+def test_receiver_code_for_standard_webhooks_verifies() -> None:
+    """The Standard Webhooks code of docs/deliveries.md accepts what is signed here."""
+    names: dict[str, Any] = {}
+    exec(defined(DOCS / "deliveries.md", "python", "verified"), names)
+    now_s = SystemClock().wall_s()  # the library compares with the wall clock
+    signature = standard_signature("0190", now_s, BODY, [SECRET])
+    assert signature is not None
+    headers = {"webhook-id": "0190", "webhook-timestamp": str(now_s), "webhook-signature": signature}
+    assert names["verified"](BODY, headers, SECRET) == json.loads(BODY)
+    with pytest.raises(WebhookVerificationError, match="No matching signature"):
+        names["verified"](BODY + b" ", headers, SECRET)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+def test_receiver_code_in_javascript_tells_genuine_from_forged() -> None:
+    """The JavaScript of docs/deliveries.md accepts what is signed here and nothing else."""
+    cases = [[BODY.decode(), legacy_signature(BODY, SECRET)], [BODY.decode() + " ", legacy_signature(BODY, SECRET)]]
+    cases += [[BODY.decode(), None], [BODY.decode(), "sha256=é"]]
+    script = (
+        defined(DOCS / "deliveries.md", "javascript", "isGenuine")
+        + f"for (const [body, given] of {json.dumps(cases)})"
+        + f" console.log(isGenuine(Buffer.from(body), given, {json.dumps(SECRET)}));"
+    )
+    done = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.split() == ["true", "false", "false", "false"]
