@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +150,49 @@ def test_every_metric_is_documented() -> None:
     names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
     documented = re.findall(r"^\| `(reconciler_\w+)` \|", (DOCS / "operations.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(documented) == sorted(names)
+
+
+# -- README ------------------------------------------------------------------------------------------------
+
+
+def reconcile(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The installed command, run in `folder` with nothing of this machine's settings."""
+    program = Path(sys.executable).with_name("reconcile")
+    environ = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    return subprocess.run(
+        [program, *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> None:
+    """The quick start of README.md works in an empty folder, line by line."""
+    (session,) = blocks(ROOT / "README.md", "console")
+    typed = re.findall(r"^\$ reconcile ?(.*)$", session, re.MULTILINE)
+    assert len(typed) >= 4
+    for line in typed:
+        done = reconcile(tmp_path, *line.split())
+        assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
+
+
+def test_plan_in_the_readme_is_what_is_printed(tmp_path: Path) -> None:
+    """The screen in README.md is, but for fingerprints, what the described edit of the example gives."""
+    file = tmp_path / "examples" / "hooks.yaml"
+    file.parent.mkdir()
+    text = (ROOT / "examples/hooks.yaml").read_text(encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
+    assert reconcile(tmp_path, "-f", "examples/hooks.yaml", "--yes").returncode == 0
+    text = text.replace("}/incidents", "}/v2/incidents")
+    text = text.replace("crm-new-chat:\n", "crm-chats:\n        moved_from: crm-new-chat\n")
+    text = text.replace("desk-claimed:\n", "desk-claimed:\n        secret_version: 2\n")
+    file.write_text(text[: text.index("      survey-released:")], encoding="utf-8")
+    shown = next(block for block in blocks(ROOT / "README.md", "text") if block.startswith("$ reconcile --plan"))
+    printed = reconcile(tmp_path, "--plan", "-f", "examples/hooks.yaml").stdout
+    assert without_fingerprints(printed) == without_fingerprints(shown.partition("\n")[2])
+
+
+def without_fingerprints(text: str) -> list[str]:
+    """Lines of a plan, its fingerprints made equal."""
+    return re.sub(r"\bfp [0-9a-f]{8}\b", "fp", text).splitlines()
 
 
 # -- pages ---------------------------------------------------------------------------------------------------
