@@ -1,0 +1,201 @@
+"""Claiming, settling, giving back: whole batches, each in a few statements."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from reconciler.model.delivery import Claim, DeliveryStatus, Fence
+from reconciler.store.sqlite import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from reconciler.model.delivery import Settlement
+    from reconciler.store.port import Demand
+    from reconciler.store.sqlite.session import Session
+    from reconciler.store.sqlite.writer import Operation
+
+__all__ = ["claim", "free_deliveries", "release", "settle"]
+
+_PENDING = sql.CODES[DeliveryStatus.PENDING]
+_SENDING = sql.CODES[DeliveryStatus.SENDING]
+_CANCELLED = sql.CODES[DeliveryStatus.CANCELLED]
+_DELIVERED = DeliveryStatus.DELIVERED
+
+
+class _Held(NamedTuple):
+    """A delivery that is being sent, as its row says."""
+
+    id: str
+    n: int
+    hook: int
+    hook_deleted: int
+    claims: int
+    owner: str
+    tries: int
+    attempts: int
+    last_status: int | None
+    last_error: str | None
+
+
+class _Writes:
+    """Rows to be written together: deliveries that move on, and attempts; each a flat list of parameters."""
+
+    __slots__ = ("attempts", "moves")
+
+    def __init__(self) -> None:
+        self.moves: list[Any] = []
+        self.attempts: list[Any] = []
+
+    def write(self, session: Session) -> None:
+        """Write them, if there are any."""
+        if self.moves:
+            session.write_rows(sql.MOVE, sql.MOVE_WIDTH, self.moves)
+        if self.attempts:
+            session.write_rows(sql.INSERT_ATTEMPTS, sql.ATTEMPT_WIDTH, self.attempts)
+
+
+def claim(session: Session, operations: Sequence[Operation]) -> None:
+    """Answer every operation's `(demands, limit, owner, now_ms, lease_ms)` in turn."""
+    for operation in operations:
+        operation.result = _claim(session, *operation.arguments)
+
+
+def _claim(  # noqa: PLR0917 - called with an operation's arguments
+    session: Session, demands: Sequence[Demand], limit: int, owner: str, now_ms: int, lease_ms: int
+) -> list[Claim]:
+    wanted = [
+        (n, lane, room, hook_id)
+        for hook_id, *rooms in demands
+        if max(rooms) > 0 and (n := session.find_hook(hook_id)) is not None
+        for lane, room in enumerate(rooms)
+        if room > 0
+    ]
+    if not wanted or limit <= 0:
+        return []
+    rows = session.fetch(
+        sql.CLAIMABLE,
+        {
+            "demands": sql.json_list(wanted),
+            "now": now_ms,
+            "most": min(limit, max(room for _, _, room, _ in wanted)),
+            "limit": limit,
+        },
+    )
+    if not rows:
+        return []
+    session.execute(sql.CLAIM, (owner, now_ms + lease_ms, sql.json_list([row[0] for row in rows])))
+    claims = []
+    for _, delivery_id, hook, hook_id, event_id, event_type, payload, tries, round_, created, count, status in rows:
+        if status == _PENDING:
+            session.tally(hook).move(_PENDING, _SENDING)
+        claims.append(
+            Claim(
+                delivery_id=delivery_id,
+                hook_id=hook_id,
+                event_id=event_id,
+                event_type=event_type,
+                payload=payload,
+                attempt=tries + 1,
+                round=round_,
+                created_ms=created,
+                fence=Fence(count + 1, owner),
+            )
+        )
+    return claims
+
+
+def settle(session: Session, operations: Sequence[Operation]) -> None:
+    """Record every operation's `(settlements, now_ms)`."""
+    held = _held(session, [one.delivery_id for operation in operations for one in operation.arguments[0]])
+    writes = _Writes()
+    for operation in operations:
+        settlements, now_ms = operation.arguments
+        operation.result = results = []
+        for settlement in settlements:
+            row = held.get(settlement.delivery_id)
+            if row is None or (row.claims, row.owner) != settlement.fence:
+                results.append(False)
+                continue
+            del held[settlement.delivery_id]
+            _settle(session, row, settlement, now_ms, writes)
+            results.append(True)
+    writes.write(session)
+
+
+def _held(session: Session, delivery_ids: Sequence[str]) -> dict[str, _Held]:
+    if not delivery_ids:
+        return {}
+    rows = session.fetch(sql.SENDING, (sql.json_list(delivery_ids),))
+    return {row[0]: _Held(*row) for row in rows}
+
+
+def _settle(session: Session, row: _Held, settlement: Settlement, now_ms: int, writes: _Writes) -> None:
+    tally = session.tally(row.hook)
+    tries, count, last_status = row.tries, row.attempts, row.last_status
+    attempt = settlement.attempt
+    if attempt is not None:
+        tries += 1
+        count += 1
+        last_status = attempt.status
+        tally.attempted(attempt.started_ms, delivered=settlement.status is _DELIVERED)
+        writes.attempts += (
+            (row.n << sql.ATTEMPTS_BITS) + min(count, sql.ATTEMPTS_MAX),
+            attempt.number,
+            attempt.round,
+            attempt.started_ms,
+            attempt.duration_ms,
+            attempt.status,
+            attempt.error,
+            attempt.message,
+            attempt.headers,
+            attempt.body,
+        )
+    if settlement.status is _DELIVERED:
+        tally.delivered(now_ms)
+    if settlement.gone and not row.hook_deleted:
+        session.mark_gone(row.hook, now_ms)
+    code = sql.CODES[settlement.status]
+    due = (now_ms if settlement.due_ms is None else settlement.due_ms) if code == _PENDING else None
+    writes.moves += _move(row, code, due, now_ms, tries=tries, attempts=count)
+    writes.moves += (last_status, settlement.error)
+    tally.move(_SENDING, _CANCELLED if code == _PENDING and row.hook_deleted else code)
+
+
+def _move(
+    row: _Held, code: int, due: int | None, now_ms: int, *, tries: int, attempts: int
+) -> tuple[int | None, ...]:
+    """The first parameters of MOVE. Nothing waits for a hook that was deleted."""
+    if code == _PENDING and not row.hook_deleted:
+        return (row.n, _PENDING, due, None, int(tries > 0), tries, attempts)
+    code = _CANCELLED if code == _PENDING else code
+    return (row.n, code, None, now_ms, int(tries > 0), tries, attempts)
+
+
+def release(session: Session, operations: Sequence[Operation]) -> None:
+    """Give back every operation's `(claims, owner, due_ms)`."""
+    for operation in operations:
+        claims, owner, due_ms = operation.arguments
+        _give_back(session, ((delivery_id, Fence(count, owner), due_ms) for delivery_id, _, count in claims))
+
+
+def free_deliveries(session: Session) -> int:
+    """Give back everything that is being sent, due since it was made."""
+    rows = session.fetch(sql.ALL_SENDING)
+    _give_back(session, ((delivery_id, Fence(count, owner), created) for delivery_id, owner, count, created in rows))
+    return len(rows)
+
+
+def _give_back(session: Session, claims: Iterable[tuple[str, Fence, int]]) -> None:
+    wanted = list(claims)
+    held = _held(session, [delivery_id for delivery_id, _, _ in wanted])
+    writes = _Writes()
+    for delivery_id, fence, due_ms in wanted:
+        row = held.get(delivery_id)
+        if row is None or (row.claims, row.owner) != fence:
+            continue
+        del held[delivery_id]
+        writes.moves += _move(row, _PENDING, due_ms, due_ms, tries=row.tries, attempts=row.attempts)
+        writes.moves += (row.last_status, row.last_error)
+        session.tally(row.hook).move(_SENDING, _CANCELLED if row.hook_deleted else _PENDING)
+    writes.write(session)

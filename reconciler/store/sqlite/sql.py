@@ -1,0 +1,372 @@
+# ruff: noqa: S608 - put together from constants of this module; no value is ever part of a statement
+"""Every SQL statement of this backend, by name. Values are always parameters.
+
+Rows are known by small integers (`n`), in the order they came; the ids of the outside stand in unique indexes.
+A delivery's `due` is its schedule and, while it is being sent, the end of its lease; ended deliveries have none,
+which keeps them out of the index `live`. `lane` is 0 until the first attempt of a round is recorded, then 1.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from reconciler.model.delivery import DeliveryStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from reconciler.model.delivery import DeliveryFilter
+
+__all__ = ["APPLICATION_ID", "CODES", "SCHEMA", "SCHEMA_VERSION", "STATUSES", "matching", "multiplied", "sizes"]
+
+APPLICATION_ID: Final = 0x77687265
+SCHEMA_VERSION: Final = 1
+
+STATUSES: Final = tuple(DeliveryStatus)
+"""A status by its code in the database. New ones go at the end."""
+
+CODES: Final = {status: code for code, status in enumerate(STATUSES)}
+_FIRST_UNDELIVERED: Final = CODES[DeliveryStatus.EXHAUSTED]
+
+ATTEMPTS_BITS: Final = 16
+"""An attempt's key is its delivery's `n` shifted by this, plus its place among the delivery's attempts."""
+
+ATTEMPTS_MAX: Final = (1 << ATTEMPTS_BITS) - 1
+
+SCHEMA: Final = f"""
+CREATE TABLE meta (
+  one INTEGER PRIMARY KEY CHECK (one = 1), lineage TEXT, serial INTEGER NOT NULL, salt BLOB
+) STRICT;
+INSERT INTO meta VALUES (1, NULL, 0, NULL);
+
+CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE resource (
+  kind TEXT NOT NULL, address TEXT NOT NULL, id TEXT, spec TEXT NOT NULL, base_dir TEXT NOT NULL,
+  moved_from TEXT NOT NULL, fingerprint TEXT, sealed BLOB, created INTEGER,
+  previous_fingerprint TEXT, previous_sealed BLOB, previous_until INTEGER,
+  PRIMARY KEY (kind, address)
+) STRICT, WITHOUT ROWID;
+
+-- Hooks that were ever applied, with what has happened there. Counts follow the deliveries' statuses.
+CREATE TABLE hook (
+  n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, address TEXT NOT NULL DEFAULT '',
+  deleted INTEGER NOT NULL DEFAULT 0, gone INTEGER,
+  last_called INTEGER, last_delivered INTEGER, last_attempt INTEGER, failing_since INTEGER,
+  hour INTEGER NOT NULL DEFAULT 0, hour_count INTEGER NOT NULL DEFAULT 0,
+  {", ".join(f"{status} INTEGER NOT NULL DEFAULT 0" for status in DeliveryStatus)}
+) STRICT;
+CREATE INDEX hook_gone ON hook (gone) WHERE gone IS NOT NULL;
+
+-- Traffic of the hours before the one that the hook's own row counts.
+CREATE TABLE traffic (
+  hook INTEGER NOT NULL, hour INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (hook, hour)
+) STRICT, WITHOUT ROWID;
+
+-- `fanout` deliveries were made of an event, `remaining` of them are still here.
+CREATE TABLE event (
+  n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, payload BLOB NOT NULL,
+  received INTEGER NOT NULL, fanout INTEGER NOT NULL, remaining INTEGER NOT NULL, unmatched TEXT
+) STRICT;
+CREATE INDEX event_childless ON event (received) WHERE remaining = 0;
+
+CREATE TABLE delivery (
+  n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, event INTEGER NOT NULL, hook INTEGER NOT NULL,
+  status INTEGER NOT NULL, lane INTEGER NOT NULL, round INTEGER NOT NULL, tries INTEGER NOT NULL,
+  attempts INTEGER NOT NULL, claims INTEGER NOT NULL, owner TEXT, due INTEGER, created INTEGER NOT NULL,
+  finished INTEGER, last_status INTEGER, last_error TEXT
+) STRICT;
+CREATE INDEX live ON delivery (hook, lane, due, status) WHERE due IS NOT NULL;
+CREATE INDEX delivery_hook ON delivery (hook);
+CREATE INDEX undelivered ON delivery (status) WHERE status >= {_FIRST_UNDELIVERED};
+
+CREATE TABLE attempt (
+  key INTEGER PRIMARY KEY, number INTEGER NOT NULL, round INTEGER NOT NULL, started INTEGER NOT NULL,
+  duration INTEGER NOT NULL, status INTEGER, error TEXT, message TEXT NOT NULL, headers TEXT NOT NULL,
+  body BLOB NOT NULL
+) STRICT;
+
+-- A sync waits while it has no owner; `due` is the end of a running one's lease.
+CREATE TABLE sync (
+  n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, data_source TEXT NOT NULL, hook TEXT NOT NULL,
+  requested INTEGER NOT NULL, body BLOB NOT NULL, claims INTEGER NOT NULL, owner TEXT, due INTEGER
+) STRICT;
+CREATE UNIQUE INDEX sync_waiting ON sync (data_source) WHERE owner IS NULL;
+CREATE UNIQUE INDEX sync_running ON sync (data_source) WHERE owner IS NOT NULL;
+
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+BEGIN: Final = "BEGIN IMMEDIATE"
+COMMIT: Final = "COMMIT"
+ROLLBACK: Final = "ROLLBACK"
+SAVEPOINT: Final = "SAVEPOINT one"
+ROLLBACK_TO: Final = "ROLLBACK TO one"
+RELEASE: Final = "RELEASE one"
+
+# -- state -----------------------------------------------------------------------------------------------------
+
+READ_META: Final = "SELECT lineage, serial, salt FROM meta"
+WRITE_META: Final = "UPDATE meta SET lineage = ?, serial = ?, salt = ?"
+READ_RESOURCES: Final = "SELECT * FROM resource ORDER BY kind, address"
+READ_RESOURCE: Final = "SELECT * FROM resource WHERE kind = ? AND address = ?"
+DELETE_RESOURCE: Final = "DELETE FROM resource WHERE kind = ? AND address = ?"
+INSERT_RESOURCE: Final = "INSERT INTO resource VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+UPSERT_RESOURCE: Final = "INSERT OR REPLACE INTO resource VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+READ_NOTE: Final = "SELECT value FROM note WHERE name = ?"
+WRITE_NOTE: Final = "INSERT INTO note VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+FOLLOW_DELETED_HOOKS: Final = (
+    "UPDATE hook SET deleted = 1, gone = NULL WHERE NOT deleted AND id IN (SELECT value FROM json_each(?))"
+)
+FOLLOW_PRESENT_HOOKS: Final = (
+    "INSERT INTO hook (id, address) SELECT id, address FROM resource WHERE id IS NOT NULL "
+    "ON CONFLICT (id) DO UPDATE SET address = excluded.address, deleted = 0 "
+    "WHERE address <> excluded.address OR deleted"
+)
+READ_HOOK_IDS: Final = "SELECT id FROM resource WHERE id IS NOT NULL"
+CANCEL_WAITING: Final = (
+    f"UPDATE delivery SET status = {CODES[DeliveryStatus.CANCELLED]}, due = NULL, finished = ? "
+    f"WHERE hook = ? AND due IS NOT NULL AND status = {CODES[DeliveryStatus.PENDING]}"
+)
+CLEAR_GONE: Final = "UPDATE hook SET gone = NULL WHERE id = ? AND gone IS NOT NULL"
+READ_GONE: Final = "SELECT id, gone FROM hook WHERE gone IS NOT NULL"
+DELETE_SYNCS_OF: Final = "DELETE FROM sync WHERE data_source = ?"
+READ_SYNCS_OF: Final = "SELECT n FROM sync WHERE data_source = ?"
+MOVE_SYNC: Final = "UPDATE sync SET data_source = ? WHERE n = ?"
+
+# -- hooks' history --------------------------------------------------------------------------------------------
+
+READ_HOOK: Final = "SELECT n, hour FROM hook WHERE id = ?"
+READ_HOOK_ID: Final = "SELECT id FROM hook WHERE n = ?"
+INSERT_HOOK: Final = "INSERT INTO hook (id) VALUES (?) RETURNING n, hour"
+TALLY: Final = (
+    "UPDATE hook SET "
+    + ", ".join(f"{status} = {status} + v.column{place}" for place, status in enumerate(DeliveryStatus, start=2))
+    + ", hour_count = iif(v.column9 > hour, 0, hour_count) + v.column10, hour = max(hour, v.column9)"
+    ", last_called = coalesce(max(coalesce(last_called, 0), v.column11), last_called)"
+    ", last_attempt = coalesce(max(coalesce(last_attempt, 0), v.column12), last_attempt)"
+    ", last_delivered = coalesce(v.column13, last_delivered)"
+    ", failing_since = CASE WHEN v.column14 THEN v.column15 ELSE coalesce(failing_since, v.column15) END"
+    ", gone = CASE WHEN deleted THEN NULL ELSE coalesce(gone, v.column16) END "
+    "FROM ({rows}) AS v WHERE hook.n = v.column1"
+)
+TALLY_WIDTH: Final = 16
+ROLL_HOUR: Final = (
+    "INSERT INTO traffic SELECT n, hour, hour_count FROM hook WHERE n = ? AND hour_count > 0 "
+    "ON CONFLICT (hook, hour) DO UPDATE SET count = count + excluded.count"
+)
+ADD_TRAFFIC: Final = (
+    "INSERT INTO traffic VALUES (?, ?, ?) ON CONFLICT (hook, hour) DO UPDATE SET count = count + excluded.count"
+)
+OBSERVED: Final = (
+    "SELECT id, pending, last_called, last_delivered, last_attempt, gone, failing_since, "
+    "iif(hour BETWEEN :first AND :last, hour_count, 0) + coalesce("
+    "(SELECT sum(count) FROM traffic WHERE hook = hook.n AND hour BETWEEN :first AND :last), 0) "
+    "FROM hook WHERE NOT deleted"
+)
+
+# -- ingest ----------------------------------------------------------------------------------------------------
+
+READ_SEQUENCES: Final = "SELECT name, seq FROM sqlite_sequence"
+INSERT_EVENTS: Final = (
+    "INSERT INTO event (n, id, type, payload, received, fanout, remaining, unmatched) "
+    "SELECT * FROM ({rows}) AS v WHERE v.column1 IS NOT NULL ON CONFLICT (id) DO NOTHING"
+)
+EVENT_WIDTH: Final = 8
+KNOWN_EVENTS: Final = "SELECT id, n, fanout, unmatched FROM event WHERE id IN (SELECT value FROM json_each(?))"
+INSERT_DELIVERIES: Final = (
+    "INSERT INTO delivery (n, id, event, hook, due, created, status, lane, round, tries, attempts, claims) "
+    "SELECT column1, column2, column3, column4, column5, column5, 0, 0, 1, 0, 0, 0 FROM ({rows}) AS v "
+    "WHERE v.column1 IS NOT NULL"
+)
+DELIVERY_WIDTH: Final = 5
+
+# -- queue -----------------------------------------------------------------------------------------------------
+
+CLAIMABLE: Final = (
+    # One pass over demands [[hook, lane, room], …]; the inner list is cut by the index, so a long queue costs no
+    # more than a short one. CROSS JOIN keeps the loops, and with them the rows, in the order written.
+    "SELECT d.n, d.id, d.hook, demand.value ->> 3, e.id, e.type, e.payload, d.tries, d.round, d.created, d.claims, "
+    "d.status FROM json_each(:demands) AS demand CROSS JOIN json_each((SELECT json_group_array(n) FROM ("
+    "SELECT n FROM delivery WHERE hook = demand.value ->> 0 AND lane = demand.value ->> 1 AND due <= :now "
+    "ORDER BY due, n LIMIT :most))) AS pick "
+    "CROSS JOIN delivery AS d ON d.n = pick.value CROSS JOIN event AS e ON e.n = d.event "
+    "WHERE pick.key < demand.value ->> 2 LIMIT :limit"
+)
+CLAIM: Final = (
+    f"UPDATE delivery SET status = {CODES[DeliveryStatus.SENDING]}, owner = ?, due = ?, claims = claims + 1 "
+    "WHERE n IN (SELECT value FROM json_each(?))"
+)
+SENDING: Final = (
+    "SELECT d.id, d.n, d.hook, h.deleted, d.claims, d.owner, d.tries, d.attempts, d.last_status, d.last_error "
+    "FROM json_each(?) AS j CROSS JOIN delivery AS d ON d.id = j.value CROSS JOIN hook AS h ON h.n = d.hook "
+    f"WHERE d.status = {CODES[DeliveryStatus.SENDING]}"
+)
+MOVE: Final = (
+    "UPDATE delivery SET owner = NULL, status = v.column2, due = v.column3, finished = v.column4, "
+    "lane = v.column5, tries = v.column6, attempts = v.column7, last_status = v.column8, last_error = v.column9 "
+    "FROM ({rows}) AS v WHERE delivery.n = v.column1"
+)
+MOVE_WIDTH: Final = 9
+INSERT_ATTEMPTS: Final = (
+    "INSERT OR REPLACE INTO attempt (key, number, round, started, duration, status, error, message, headers, body) "
+    "SELECT * FROM ({rows}) AS v WHERE v.column1 IS NOT NULL"
+)
+ATTEMPT_WIDTH: Final = 10
+ALL_SENDING: Final = (
+    "SELECT d.id, d.owner, d.claims, d.created FROM delivery AS d "
+    f"WHERE d.due IS NOT NULL AND d.status = {CODES[DeliveryStatus.SENDING]}"
+)
+READY: Final = (
+    "SELECT id, (SELECT min(due) FROM delivery WHERE hook = hook.n AND lane = 0 AND due IS NOT NULL), "
+    "(SELECT min(due) FROM delivery WHERE hook = hook.n AND lane = 1 AND due IS NOT NULL) "
+    "FROM hook WHERE NOT deleted AND pending + sending > 0"
+)
+
+# -- syncs -----------------------------------------------------------------------------------------------------
+
+REQUEST_SYNC: Final = (
+    "INSERT INTO sync (id, data_source, hook, requested, body, claims) VALUES (?, ?, ?, ?, ?, 0) "
+    "ON CONFLICT (data_source) WHERE owner IS NULL DO UPDATE SET body = excluded.body RETURNING id"
+)
+EXPIRED_SYNCS: Final = "SELECT n FROM sync WHERE owner IS NOT NULL AND due <= ? ORDER BY n"
+FREE_SYNC: Final = (
+    "UPDATE OR IGNORE sync SET owner = NULL, due = NULL WHERE n = ? AND NOT EXISTS "
+    "(SELECT 1 FROM sync AS other WHERE other.data_source = sync.data_source AND other.owner IS NULL)"
+)
+DELETE_SYNC: Final = "DELETE FROM sync WHERE n = ?"
+CLAIMABLE_SYNCS: Final = (
+    "SELECT n, id, data_source, requested, body, claims FROM sync WHERE owner IS NULL AND NOT EXISTS "
+    "(SELECT 1 FROM sync AS other WHERE other.data_source = sync.data_source AND other.owner IS NOT NULL) "
+    "ORDER BY n LIMIT ?"
+)
+CLAIM_SYNC: Final = "UPDATE sync SET owner = ?, due = ?, claims = claims + 1 WHERE n = ?"
+RUNNING_SYNC: Final = "SELECT n FROM sync WHERE id = ? AND claims = ? AND owner = ?"
+RUNNING_SYNCS: Final = "SELECT n FROM sync WHERE owner IS NOT NULL"
+
+# -- log and operations ----------------------------------------------------------------------------------------
+
+_LOG: Final = "FROM delivery AS d JOIN event AS e ON e.n = d.event JOIN hook AS h ON h.n = d.hook"
+_SHOWN: Final = (
+    "SELECT d.n, d.id, h.id, h.address, e.type, e.id, d.status, d.round, d.attempts, d.created, d.due, d.finished, "
+    "d.last_status, d.last_error"
+)
+DELIVERIES: Final = f"{_SHOWN} {_LOG} WHERE {{where}} ORDER BY d.n DESC LIMIT :limit"
+DELIVERY: Final = f"{_SHOWN}, e.payload {_LOG} WHERE d.id = ?"
+ATTEMPTS: Final = (
+    "SELECT number, round, started, duration, status, error, message, headers, body FROM attempt "
+    "WHERE key BETWEEN ? AND ? ORDER BY key"
+)
+COUNT: Final = f"SELECT count(*) {_LOG} WHERE {{where}}"
+REDELIVERABLE: Final = (
+    f"SELECT d.n, d.id, h.id, d.hook, d.status {_LOG} WHERE NOT h.deleted AND {{where}} ORDER BY d.n LIMIT :limit"
+)
+REDELIVER: Final = (
+    "UPDATE delivery SET status = 0, lane = 0, round = round + 1, tries = 0, owner = NULL, due = ?, finished = NULL "
+    "WHERE n IN (SELECT value FROM json_each(?))"
+)
+COUNTS: Final = f"SELECT {', '.join(f'coalesce(sum({status}), 0)' for status in DeliveryStatus)} FROM hook"
+OLDEST_DUE: Final = (
+    "SELECT min(due) FROM (SELECT (SELECT due FROM delivery WHERE hook = hook.n AND lane = lanes.value "
+    "AND due IS NOT NULL AND status = 0 ORDER BY due LIMIT 1) AS due "
+    "FROM hook CROSS JOIN json_each('[0, 1]') AS lanes WHERE pending > 0)"
+)
+SYNC_COUNTS: Final = "SELECT count(*) FILTER (WHERE owner IS NULL), count(owner) FROM sync"
+EVENT_COUNT: Final = "SELECT count(*) FROM event"
+
+# -- retention -------------------------------------------------------------------------------------------------
+
+PARKED: Final = (
+    "SELECT d.n FROM delivery AS d WHERE d.due IS NOT NULL AND d.status = 0 AND d.hook IN "
+    "(SELECT n FROM hook WHERE id IN (SELECT value FROM json_each(:parked))) AND d.created < :before "
+    "ORDER BY d.n LIMIT :limit"
+)
+ENDED_BEFORE: Final = "SELECT n FROM delivery WHERE due IS NULL AND finished < ? ORDER BY n LIMIT ?"
+ENDED_FIRST: Final = "SELECT n FROM delivery WHERE due IS NULL ORDER BY n LIMIT ?"
+CHILDLESS_COUNT: Final = "SELECT count(*) FROM event WHERE remaining = 0"
+CHILDLESS_BEFORE: Final = "SELECT n FROM event WHERE remaining = 0 AND received < ? ORDER BY n LIMIT ?"
+CHILDLESS_FIRST: Final = "SELECT n FROM event WHERE remaining = 0 ORDER BY n LIMIT ?"
+EXPIRE: Final = (
+    f"UPDATE delivery SET status = {CODES[DeliveryStatus.EXPIRED]}, due = NULL, finished = ? "
+    "WHERE n IN (SELECT value FROM json_each(?)) AND status = 0 RETURNING hook"
+)
+CANCEL_ABANDONED: Final = (
+    f"UPDATE delivery SET status = {CODES[DeliveryStatus.CANCELLED]}, owner = NULL, due = NULL, finished = :now "
+    "WHERE hook IN (SELECT n FROM hook WHERE deleted AND sending > 0) AND due <= :now "
+    f"AND status = {CODES[DeliveryStatus.SENDING]} RETURNING hook"
+)
+DELETE_ENDED: Final = (
+    "DELETE FROM delivery WHERE n IN (SELECT value FROM json_each(?)) AND due IS NULL "
+    "RETURNING n, event, hook, status"
+)
+DELETE_ATTEMPTS: Final = (
+    "DELETE FROM attempt WHERE key IN (SELECT a.key FROM json_each(?) AS j CROSS JOIN attempt AS a "
+    f"ON a.key BETWEEN j.value << {ATTEMPTS_BITS} AND (j.value << {ATTEMPTS_BITS}) + {ATTEMPTS_MAX})"
+)
+LET_GO: Final = "UPDATE event SET remaining = remaining - ? WHERE n = ?"
+DELETE_CHILDLESS: Final = "DELETE FROM event WHERE n IN (SELECT value FROM json_each(?)) AND remaining = 0"
+FORGET_TRAFFIC: Final = "DELETE FROM traffic WHERE hour < ?"
+FORGET_HOOKS: Final = (
+    f"DELETE FROM hook WHERE deleted AND {' AND '.join(f'{status} = 0' for status in DeliveryStatus)} "
+    "AND NOT EXISTS (SELECT 1 FROM delivery WHERE hook = hook.n)"
+)
+
+_GRID: Final = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+
+
+def sizes(count: int) -> Iterable[int]:
+    """How many rows each statement carries to write `count` of them; the last one may carry spare rows.
+
+    A short list of sizes keeps the number of prepared statements small.
+    """
+    while count > _GRID[-1]:
+        yield _GRID[-1]
+        count -= _GRID[-1]
+    yield next(size for size in _GRID if size >= count)
+
+
+@cache
+def multiplied(statement: str, width: int, size: int) -> str:
+    """`statement` for `size` rows of `width` parameters. A spare row's parameters are all NULL: it does nothing."""
+    row = f"({', '.join('?' * width)})"
+    return statement.format(rows="VALUES " + ", ".join([row] * size))
+
+
+_HOOK: Final = "d.hook = (SELECT n FROM hook WHERE id = :hooks ->> 0)"
+"""One hook's number is looked up first, so that its part of the index is walked in order."""
+
+_HOOKS: Final = "h.id IN (SELECT value FROM json_each(:hooks))"
+_STATUSES: Final = "d.status IN (SELECT value FROM json_each(:statuses))"
+_UNDELIVERED: Final = f"{_STATUSES} AND d.status >= {_FIRST_UNDELIVERED}"
+
+
+def matching(which: DeliveryFilter, *, before: int | None = None) -> tuple[str, dict[str, Any]]:
+    """The conditions of a filter over delivery d, event e and hook h, and their parameters."""
+    hooks = None if which.hook_ids is None else sorted(which.hook_ids)
+    codes = None if which.statuses is None else sorted(CODES[status] for status in which.statuses)
+    given = {
+        "hooks": (_HOOK if hooks is not None and len(hooks) == 1 else _HOOKS, hooks),
+        "statuses": (_UNDELIVERED if codes and codes[0] >= _FIRST_UNDELIVERED else _STATUSES, codes),
+        "event": ("e.type = :event", which.event),
+        "error": ("d.last_error = :error", which.error),
+        "since": ("d.created >= :since", which.since_ms),
+        "until": ("d.created < :until", which.until_ms),
+        "ids": ("d.id IN (SELECT value FROM json_each(:ids))", which.ids),
+        "before": ("d.n < :before", before),
+    }
+    terms = [condition for condition, value in given.values() if value is not None]
+    values = {
+        name: json_list(value) if isinstance(value, list | tuple) else value
+        for name, (_, value) in given.items()
+        if value is not None
+    }
+    return " AND ".join(terms) or "true", values
+
+
+def json_list(values: object) -> str:
+    """A list as one parameter, for json_each."""
+    return orjson.dumps(values).decode()
