@@ -75,12 +75,18 @@ def _state(document: Mapping[str, Any]) -> State:
 def _read_resource(item: Mapping[str, Any]) -> Resource:
     secret = item["secret"]
     return Resource(
-        key=Key(Kind(item["kind"]), item["address"]),
+        key=Key(Kind(item["kind"]), _text(item["address"])),
         spec=dict(item["spec"]),
         id=item["id"],
         secret=None if secret is None else _read_secret(secret),
         moved_from=tuple(item.get("moved_from", ())),
     )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
 
 def _read_secret(secret: Mapping[str, Any]) -> Secret:

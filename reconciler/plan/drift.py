@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.plan.plan import Drift
+from reconciler.plan.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,13 +35,17 @@ def _drift(address: str, seen: Observation) -> Drift:
             address=address,
             code="gone",
             since=seen.gone_since,
-            message=f"its receiver answered 410 Gone; nothing is sent, and {seen.waiting} deliveries wait",
+            message=f"its receiver answered 410 Gone; nothing is sent; {_waiting(seen)}",
             clears="a changed url, a test answered with 2xx, or disabling and enabling it",
         )
     return Drift(
         address=address,
         code="failing",
         since=seen.failing_since,
-        message=f"every attempt has failed; {seen.waiting} deliveries wait",
+        message=f"every attempt has failed; {_waiting(seen)}",
         clears="the first delivery that succeeds",
     )
+
+
+def _waiting(seen: Observation) -> str:
+    return counted(seen.waiting, "delivery waits", "deliveries wait")

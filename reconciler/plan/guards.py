@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.model.resource import Key, Kind
 from reconciler.plan.plan import Action, Guard
+from reconciler.plan.words import counted, traffic_counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -77,10 +78,11 @@ def _emptied(desired: Desired, state: State, allow: Allowance) -> Iterator[Guard
     hooks = [key.address for key in state.resources if key.kind is Kind.WEBHOOK]
     if desired.resources or not state.resources or (hooks and allow.addresses.issuperset(hooks)):
         return
+    everything = counted(len(state.resources), "resource", "resources")
     yield Guard(
         code="empty-configuration",
         address=None,
-        message=f"the configuration is empty: all {len(state.resources)} resources would be deleted",
+        message=f"the configuration is empty: all it manages ({everything}) would be deleted",
         allow=ALLOW_ALL,
     )
 
@@ -105,12 +107,12 @@ def _missed(lost: Sequence[tuple[Change, Resource]], observed: Mapping[str, Obse
     for change, resource in lost:
         seen = observed.get(resource.id or "")
         if seen is not None and seen.day_count > 0:
-            what = "calls" if resource.spec["type"] == "sync.trigger" else "deliveries"
+            count = traffic_counted(seen.day_count, resource.spec["type"])
             waiting = f"; {seen.waiting} waiting would be cancelled" if seen.waiting else ""
             yield Guard(
                 code="traffic",
                 address=change.address,
-                message=f"it would be {_past(change)} and had {seen.day_count} {what} in the last 24 h{waiting}",
+                message=f"it would be {_past(change)} and had {count} in the last 24 h{waiting}",
                 allow=f"--allow-delete {change.address}",
             )
 

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from reconciler.plan.plan import Change, FieldChange, Observation, Plan
 
 __all__ = [
+    "counted",
     "field_value",
     "is_long_text",
     "kind_words",
     "place_words",
     "summary_line",
+    "traffic_counted",
     "traffic_matters",
     "traffic_words",
     "verb",
@@ -26,6 +28,17 @@ __all__ = [
 _ENDING = frozenset({Action.DELETE, Action.REPLACE, Action.ROTATE})
 _TRAFFIC_CODES = frozenset({"traffic-starts", "traffic-stops", "url-changes", "secret-rotates"})
 _VERBS = {Action.CREATE: "add", Action.UPDATE: "change"}
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """A number and what it counts: `1 delivery`, `2 deliveries`."""
+    return f"{number} {one if number == 1 else many}"
+
+
+def traffic_counted(number: int, webhook_type: str | None) -> str:
+    """Calls of a trigger, or deliveries of an outgoing webhook."""
+    is_trigger = webhook_type == EventType.SYNC_TRIGGER
+    return counted(number, *(("call", "calls") if is_trigger else ("delivery", "deliveries")))
 
 
 def verb(action: Action) -> str:
@@ -77,7 +90,7 @@ def traffic_matters(change: Change) -> bool:
 def traffic_words(change: Change, seen: Observation) -> str:
     """What has been seen at a webhook, and what its change does to what waits there."""
     is_trigger = change.type == EventType.SYNC_TRIGGER
-    said = [f"{seen.day_count} {'calls' if is_trigger else 'deliveries'} in 24 h"]
+    said = [f"{traffic_counted(seen.day_count, change.type)} in 24 h"]
     last = seen.last_called if is_trigger else seen.last_delivered
     said.append(f"last {last}" if last else "none ever succeeded" if seen.last_attempt else "none ever")
     if seen.waiting:

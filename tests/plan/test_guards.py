@@ -1,0 +1,112 @@
+"""`plan.guards`: what is refused, and what allows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reconciler import plan
+from reconciler.model.resource import Desired, State
+from reconciler.plan.guards import Allowance, guards_of
+from reconciler.plan.moves import pair
+from reconciler.plan.plan import Observation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Declare = Callable[..., Desired]
+    Apply = Callable[..., State]
+
+HOOK = {"type": "conversation.started", "url": "https://a.example.com"}
+
+
+def fleet(count: int, *, skip: int = 0, **more: Any) -> dict[str, Any]:
+    """A bot with `count` hooks `h00`, `h01` …, the first `skip` of them left out, and `more` ones."""
+    hooks = {f"h{number:02}": HOOK for number in range(skip, count)}
+    return {"b": {"webhooks": hooks | more}}
+
+
+def guards(
+    desired: Desired, state: State, *, allow: Allowance | None = None, seen: dict[str, Observation] | None = None
+) -> list[tuple[str, str | None, str]]:
+    """What stands against applying, as (code, address, allow)."""
+    pairing = pair(desired, state)
+    changes = plan.make(desired, state).changes
+    found = guards_of(desired, state, changes, pairing=pairing, observed=seen or {}, allow=allow or Allowance())
+    return [(guard.code, guard.address, guard.allow) for guard in found]
+
+
+@pytest.mark.parametrize(
+    ("existing", "deleted", "refused"),
+    [(9, 8, False), (10, 3, False), (10, 4, True), (50, 10, False), (50, 11, True), (33, 10, True)],
+)
+def test_many_deletions_at_once_are_refused(
+    existing: int, deleted: int, refused: bool, declare: Declare, applied: Apply
+) -> None:
+    """More than 30 % or more than 10, from ten existing hooks on."""
+    state = applied(declare(fleet(existing)))
+    found = guards(declare(fleet(existing, skip=deleted)), state)
+    assert found == ([("mass-delete", None, "--allow-delete-all")] if refused else [])
+
+
+def test_a_replacement_counts_as_a_deletion(declare: Declare, applied: Apply) -> None:
+    """Changing the type of eleven hooks is as bad as deleting them."""
+    state = applied(declare(fleet(50)))
+    replaced = {f"h{number:02}": HOOK | {"type": "conversation.claimed"} for number in range(11)}
+    assert guards(declare(fleet(50, **replaced)), state) == [("mass-delete", None, "--allow-delete-all")]
+
+
+def test_an_allowed_hook_no_longer_counts(declare: Declare, applied: Apply) -> None:
+    """`--allow-delete` takes a hook out of every guard, the count included."""
+    state = applied(declare(fleet(50)))
+    desired = declare(fleet(50, skip=11))
+    assert guards(desired, state, allow=Allowance(addresses=frozenset({"b/h00"}))) == []
+    assert guards(desired, state, allow=Allowance(all=True)) == []
+
+
+def test_a_protected_hook_is_only_deleted_by_its_name(declare: Declare, applied: Apply) -> None:
+    """`--allow-delete-all` does not cover it, and neither does ending the protection in the same change."""
+    kept = HOOK | {"protected": True}
+    state = applied(declare(fleet(0, kept=kept)))
+    expected = [("protected", "b/kept", "--allow-delete b/kept")]
+    assert guards(declare(fleet(0)), state) == expected
+    assert guards(declare(fleet(0)), state, allow=Allowance(all=True)) == expected
+    replaced = declare(fleet(0, kept=HOOK | {"type": "conversation.claimed", "protected": False}))
+    assert guards(replaced, state) == expected
+    assert guards(declare(fleet(0)), state, allow=Allowance(addresses=frozenset({"b/kept"}))) == []
+
+
+def test_a_hook_with_traffic_is_missed(declare: Declare, applied: Apply) -> None:
+    """Anything in the last 24 hours; older traffic does not count, and an edit is no loss."""
+    state = applied(declare(fleet(3)))
+    seen = {
+        "id-b/h00": Observation(day_count=1),
+        "id-b/h01": Observation(day_count=0, last_delivered="2026-03-01T00:00:00Z"),
+        "id-b/h02": Observation(day_count=5),
+    }
+    desired = declare(fleet(3, skip=2, h02=HOOK | {"timeout": "5s"}))
+    assert guards(desired, state, seen=seen) == [("traffic", "b/h00", "--allow-delete b/h00")]
+    assert guards(desired, state, seen=seen, allow=Allowance(all=True)) == []
+
+
+def test_an_empty_configuration_is_refused(declare: Declare, applied: Apply) -> None:
+    """However little there is; but a bot that loses its only hook is an edit."""
+    state = applied(declare(fleet(1)))
+    assert guards(declare({}), state) == [("empty-configuration", None, "--allow-delete-all")]
+    assert guards(declare({}), state, allow=Allowance(all=True)) == []
+    assert guards(declare({"b": {}}), state) == []
+    assert guards(declare({}), State()) == []
+
+
+def test_a_renamed_hook_is_not_lost(declare: Declare, applied: Apply) -> None:
+    """Not even a protected one with traffic."""
+    state = applied(declare(fleet(0, kept=HOOK | {"protected": True})))
+    desired = declare(fleet(0, new=HOOK | {"protected": True, "moved_from": "kept"}))
+    assert guards(desired, state, seen={"id-b/kept": Observation(day_count=9)}) == []
+
+
+def test_a_plan_lists_the_guards_that_nothing_has_allowed(declare: Declare, applied: Apply) -> None:
+    """So that a reviewer sees which flag the apply will need."""
+    made = plan.make(declare({}), applied(declare(fleet(1, kept=HOOK | {"protected": True}))))
+    assert [guard.code for guard in made.guards] == ["protected", "empty-configuration"]

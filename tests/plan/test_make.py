@@ -1,0 +1,341 @@
+"""`plan.make`: what counts as which change."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reconciler import plan
+from reconciler.model.resource import EMPTY_STATE, Desired, Key, Kind, State
+from reconciler.plan.plan import Observation, Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reconciler.plan.plan import Change, Plan
+
+    Declare = Callable[..., Desired]
+    Apply = Callable[..., State]
+
+BOTS: dict[str, Any] = {
+    "support": {
+        "name": "Support",
+        "data_sources": {"docs": {"sync": {"http": {"url": "https://cms.example.com/sync"}}}},
+        "webhooks": {
+            "published": {"type": "sync.trigger", "data_source": "docs", "enabled": True},
+            "crm": {"type": "conversation.started", "url": "https://crm.example.com/a", "enabled": True},
+            "ops": {"type": "sync.failure", "url": "https://ops.example.com/a", "secret": {"env": "OPS"}},
+        },
+    }
+}
+
+
+def edited(path: str, value: Any) -> dict[str, Any]:
+    """The bots with one thing set (or taken away, with None), by a path like `webhooks.crm.url`."""
+    bots = deepcopy(BOTS)
+    *parents, last = path.split(".")
+    at = bots["support"]
+    for parent in parents:
+        at = at.setdefault(parent, {})
+    at[last] = value
+    if value is None:
+        del at[last]
+    return bots
+
+
+def changed(path: str, value: Any, declare: Declare, applied: Apply) -> Change:
+    """The one change that an edit makes."""
+    made = plan.make(declare(edited(path, value)), applied(declare(BOTS)))
+    (change,) = made.changes
+    return change
+
+
+def told(change: Change) -> list[tuple[str, Any, Any]]:
+    """A change's fields without their places."""
+    return [(field.path, field.before, field.after) for field in change.fields]
+
+
+def codes(change: Change) -> list[str]:
+    """A change's warning codes."""
+    return [warning.code for warning in change.warnings]
+
+
+def test_everything_is_added_to_an_empty_state(declare: Declare) -> None:
+    """Without a state there is no lineage, and every field that is not the default is listed, from nothing."""
+    made = plan.make(declare(BOTS), EMPTY_STATE, commit="3f2a91c")
+    assert made.base == plan.plan.Base(lineage=None, serial=0)
+    assert made.commit == "3f2a91c"
+    assert made.summary == Summary(create=5)
+    assert [(change.kind.value, change.address) for change in made.changes] == [
+        ("bot", "support"),
+        ("data_source", "support/docs"),
+        ("webhook", "support/crm"),
+        ("webhook", "support/ops"),
+        ("webhook", "support/published"),
+    ]
+    assert told(made.changes[0]) == [("name", None, "Support")]
+    assert told(made.changes[1]) == [("sync.http.url", None, "https://cms.example.com/sync")]
+    assert told(made.changes[3]) == [
+        ("url", None, "https://ops.example.com/a"),
+        ("secret", None, {"env": "OPS"}),
+    ]
+    assert codes(made.changes[2]) == ["traffic-starts"]
+    assert codes(made.changes[3]) == []
+
+
+def test_nothing_is_planned_for_what_is_applied(declare: Declare, applied: Apply) -> None:
+    """The second plan is empty and counts what matches."""
+    desired = declare(BOTS)
+    made = plan.make(desired, applied(desired))
+    assert made.is_empty
+    assert made.summary == Summary(unchanged=5)
+
+
+def test_a_state_written_before_a_key_existed_plans_nothing(declare: Declare, applied: Apply) -> None:
+    """Specs in state are read with the defaults of this version."""
+    desired = declare(BOTS)
+    state = applied(desired)
+    key = Key(Kind.WEBHOOK, "support/crm")
+    spec = {name: value for name, value in state.resources[key].spec.items() if name not in {"signing", "protected"}}
+    resources = {**state.resources, key: replace(state.resources[key], spec=spec)}
+    assert plan.make(desired, replace(state, resources=resources)).is_empty
+
+
+def test_an_edited_url_is_one_change_of_one_field(declare: Declare, applied: Apply) -> None:
+    """With before, after and the line that says so."""
+    change = changed("webhooks.crm.url", "https://crm.example.com/b", declare, applied)
+    assert (change.action, change.address, change.type) == ("update", "support/crm", "conversation.started")
+    assert told(change) == [("url", "https://crm.example.com/a", "https://crm.example.com/b")]
+    assert (change.file, change.line) == ("hooks.yaml", 41)
+    assert codes(change) == ["url-changes"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fields", "warned"),
+    [
+        ("name", "Help", [("name", "Support", "Help")], []),
+        ("id", "p-1", [("id", "support", "p-1")], []),
+        ("data_sources.docs.name", "Docs", [("name", "docs", "Docs")], []),
+        (
+            "data_sources.docs.sync",
+            {"http": {"url": "https://cms.example.com/b"}},
+            [("sync.http.url", "https://cms.example.com/sync", "https://cms.example.com/b")],
+            [],
+        ),
+        ("webhooks.crm.retry", {"attempts": 8}, [("retry.attempts", 5, 8)], []),
+        ("webhooks.crm.enabled", False, [("enabled", True, False)], ["traffic-stops"]),
+        ("webhooks.ops.enabled", True, [("enabled", False, True)], ["traffic-starts"]),
+        (
+            "webhooks.ops.url",
+            "https://x.example.com",
+            [("url", "https://ops.example.com/a", "https://x.example.com")],
+            [],
+        ),
+        (
+            "webhooks.ops.secret",
+            {"file": "f"},
+            [("secret", {"env": "OPS"}, {"file": "f"})],
+            ["secret-source-changes"],
+        ),
+        ("webhooks.ops.data_source", "docs", [("data_source", None, "docs")], []),
+        (
+            "webhooks.crm.custom_payload",
+            {"headers": {"X-Bot": "b"}},
+            [("custom_payload.enabled", False, True), ("custom_payload.headers.X-Bot", None, "b")],
+            [],
+        ),
+    ],
+)
+def test_an_edit_is_an_update(
+    path: str, value: Any, fields: list[Any], warned: list[str], declare: Declare, applied: Apply
+) -> None:
+    """Nested fields have dotted paths; a warning says what somebody outside will notice."""
+    change = changed(path, value, declare, applied)
+    assert change.action == "update"
+    assert told(change) == fields
+    assert codes(change) == warned
+
+
+def test_a_changed_type_is_a_replacement(declare: Declare, applied: Apply) -> None:
+    """New id, new secret: the old fingerprint stands against words, and the old hook's end is said."""
+    change = changed("webhooks.crm.type", "conversation.claimed", declare, applied)
+    assert (change.action, change.type) == ("replace", "conversation.claimed")
+    assert told(change) == [
+        ("secret", "fp 00000002", "generated at apply"),
+        ("type", "conversation.started", "conversation.claimed"),
+    ]
+    assert codes(change) == ["deliveries-stop", "traffic-starts"]
+
+
+def test_a_raised_secret_version_rotates(declare: Declare, applied: Apply) -> None:
+    """The secret's fingerprint stands against words; lowering it rotates nothing and says so."""
+    change = changed("webhooks.crm.secret_version", 2, declare, applied)
+    assert change.action == "rotate"
+    assert told(change) == [("secret", "fp 00000002", "generated at apply"), ("secret_version", 1, 2)]
+    assert codes(change) == ["secret-rotates"]
+
+    raised = declare(edited("webhooks.crm.secret_version", 2))
+    (lowered,) = plan.make(declare(BOTS), applied(raised)).changes
+    assert (lowered.action, told(lowered), codes(lowered)) == (
+        "update",
+        [("secret_version", 2, 1)],
+        ["secret-version-lowered"],
+    )
+
+
+def test_a_secret_that_changes_its_source_rotates(declare: Declare, applied: Apply) -> None:
+    """From generated to referenced and back: a fingerprint on one side, the reference or words on the other."""
+    there = changed("webhooks.crm.secret", {"env": "CRM"}, declare, applied)
+    assert (there.action, told(there)) == ("rotate", [("secret", "fp 00000002", {"env": "CRM"})])
+    back = changed("webhooks.ops.secret", None, declare, applied)
+    assert (back.action, told(back)) == ("rotate", [("secret", {"env": "OPS"}, "generated at apply")])
+
+
+def test_a_rename_shows_both_addresses(declare: Declare, applied: Apply) -> None:
+    """With the place of the `moved_from`, and every other edit beside it."""
+    bots = edited("webhooks.crm", None)
+    bots["support"]["webhooks"]["sales"] = {
+        **BOTS["support"]["webhooks"]["crm"],
+        "moved_from": "crm",
+        "timeout": "5s",
+        "secret_version": 2,
+    }
+    (change,) = plan.make(declare(bots), applied(declare(BOTS))).changes
+    assert (change.action, change.address) == ("rename", "support/sales")
+    assert told(change) == [
+        ("address", "support/crm", "support/sales"),
+        ("secret", "fp 00000002", "generated at apply"),
+        ("secret_version", 1, 2),
+        ("timeout", "10s", "5s"),
+    ]
+    assert codes(change) == ["secret-rotates"]
+
+
+def test_a_renamed_bot_renames_all_that_hangs_on_it(declare: Declare, applied: Apply) -> None:
+    """Bot, data source and hooks are one rename each, all caused by the bot's line."""
+    bots = {"help": {**BOTS["support"], "id": "support", "moved_from": "support"}}
+    made = plan.make(declare(bots), applied(declare(BOTS)))
+    assert made.summary == Summary(rename=5)
+    assert {change.line for change in made.changes} == {11}
+
+
+def test_replacing_is_graver_than_renaming(declare: Declare, applied: Apply) -> None:
+    """A renamed hook of another type is a new hook."""
+    bots = edited("webhooks.crm", None)
+    bots["support"]["webhooks"]["sales"] = {
+        **BOTS["support"]["webhooks"]["crm"],
+        "type": "conversation.claimed",
+        "moved_from": "crm",
+    }
+    (change,) = plan.make(declare(bots), applied(declare(BOTS))).changes
+    assert change.action == "replace"
+    assert [field.path for field in change.fields] == ["address", "secret", "type"]
+
+
+def test_a_deleted_hook_shows_what_is_lost_and_where_it_stood(declare: Declare, applied: Apply) -> None:
+    """What it said goes to nothing; the place is its bot's block, or none if the bot went as well."""
+    change = changed("webhooks.crm", None, declare, applied)
+    assert (change.action, change.type) == ("delete", "conversation.started")
+    assert told(change) == [
+        ("secret", "fp 00000002", None),
+        ("url", "https://crm.example.com/a", None),
+        ("enabled", True, None),
+    ]
+    assert (change.file, change.line) == ("hooks.yaml", 11)
+    assert codes(change) == ["deliveries-stop"]
+
+    everything = plan.make(declare({}), applied(declare(BOTS)))
+    assert everything.summary == Summary(delete=5)
+    assert {change.file for change in everything.changes} == {None}
+
+
+def test_changes_are_sorted_by_risk_then_kind_then_address(declare: Declare, applied: Apply) -> None:
+    """What breaks something comes first; an edit that somebody outside notices before the calm ones."""
+    hook = {"type": "conversation.started", "url": "https://a.example.com"}
+    handles = ("calm", "deleted", "noticed", "replaced", "rotated")
+    before = {"b": {"webhooks": dict.fromkeys((*handles, "renamed"), hook)}}
+    after = {
+        "a": {},
+        "b": {
+            "webhooks": {
+                "added": hook | {"type": "conversation.claimed"},
+                "calm": hook | {"timeout": "5s"},
+                "moved": hook | {"moved_from": "renamed"},
+                "noticed": hook | {"enabled": True},
+                "replaced": hook | {"type": "conversation.claimed"},
+                "rotated": hook | {"secret_version": 2},
+            }
+        },
+    }
+    made = plan.make(declare(after), applied(declare(before)))
+    assert [(change.action.value, change.address) for change in made.changes] == [
+        ("delete", "b/deleted"),
+        ("replace", "b/replaced"),
+        ("rotate", "b/rotated"),
+        ("update", "b/noticed"),
+        ("rename", "b/moved"),
+        ("update", "b/calm"),
+        ("create", "a"),
+        ("create", "b/added"),
+    ]
+
+
+def test_a_lookalike_of_a_deleted_hook_offers_the_line_that_keeps_it(declare: Declare, applied: Apply) -> None:
+    """Only within one bot and type, and only where most of what the two say is equal."""
+    bots = edited("webhooks.crm", None)
+    crm = BOTS["support"]["webhooks"]["crm"]
+    bots["support"]["webhooks"] |= {
+        "sales": crm,
+        "other": {**crm, "type": "conversation.claimed"},
+        "unlike": {"type": "conversation.started", "url": "https://elsewhere.example.com"},
+    }
+    made = plan.make(declare(bots), applied(declare(BOTS)))
+    hints = {
+        change.address: warning.message
+        for change in made.changes
+        for warning in change.warnings
+        if warning.code == "looks-renamed"
+    }
+    assert list(hints) == ["support/sales"]
+    assert "`moved_from: crm`" in hints["support/sales"]
+
+
+def test_observed_and_drift_stand_outside_equality(declare: Declare, applied: Apply) -> None:
+    """Traffic is shown by address for what changes, drift for all; two plans that differ only there are equal."""
+    state = applied(declare(BOTS))
+    desired = declare(edited("webhooks.crm", None))
+    seen = {
+        "id-support/crm": Observation(day_count=3, waiting=1, gone_since="2026-03-10T12:00:00Z"),
+        "id-support/published": Observation(day_count=7),
+        "id-support/ops": Observation(failing_since="2026-03-10T12:00:00Z"),
+    }
+    made = plan.make(desired, state, observed=seen)
+    assert list(made.observed) == ["support/crm"]
+    assert [(drift.address, drift.code, drift.since) for drift in made.drift] == [
+        ("support/crm", "gone", "2026-03-10T12:00:00Z")
+    ], "ops is disabled: that nothing succeeds there is no drift"
+    assert made == plan.make(desired, state)
+
+
+def test_the_order_of_the_files_changes_only_places(declare: Declare, applied: Apply) -> None:
+    """The same resources in another order, on other lines: the same plan but for file and line."""
+    state = applied(declare({"support": {"webhooks": {"gone": BOTS["support"]["webhooks"]["crm"]}}}))
+    turned = {"support": {name: BOTS["support"][name] for name in reversed(BOTS["support"])}}
+    turned["support"]["webhooks"] = dict(reversed(BOTS["support"]["webhooks"].items()))
+
+    def without_places(made: Plan) -> Plan:
+        changes = tuple(
+            replace(
+                change, file=None, line=None, fields=tuple(replace(f, file=None, line=None) for f in change.fields)
+            )
+            for change in made.changes
+        )
+        return replace(made, changes=changes)
+
+    one = plan.make(declare(BOTS), state)
+    other = plan.make(declare(turned, file="other.yaml"), state)
+    assert one != other
+    assert without_places(one) == without_places(other)

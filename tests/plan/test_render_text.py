@@ -1,0 +1,93 @@
+"""`plan.render_text`; what whole plans look like stands in the golden files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reconciler.model.resource import Kind
+from reconciler.plan import Action, Change, FieldChange, Observation, Plan, render_text
+from reconciler.plan.plan import Base, Summary
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def plan_of(*changes: Change, **more: Any) -> Plan:
+    """A plan with these changes."""
+    return Plan(base=Base(lineage="l", serial=1), config_digest="sha256:0", changes=changes, **more)
+
+
+URL = Change(
+    kind=Kind.WEBHOOK,
+    address="a/x",
+    action=Action.UPDATE,
+    type="conversation.started",
+    file="hooks.yaml",
+    line=7,
+    fields=(FieldChange(path="url", before="https://a.example.com", after="https://b.example.com"),),
+)
+
+
+def test_the_summary_line_is_exact() -> None:
+    """Scripts rely on it, with changes and without."""
+    full = Summary(create=1, update=1, replace=0, rename=1, rotate=0, delete=1, unchanged=37)
+    assert render_text(plan_of(URL, summary=full)).endswith(
+        "\nPlan: 1 to add, 1 to change, 0 to replace, 1 to rename, 0 to rotate, 1 to delete; 37 unchanged.\n"
+    )
+    assert (
+        render_text(plan_of(summary=Summary(unchanged=41))) == "No changes. 41 resources match the configuration.\n"
+    )
+
+
+def test_a_change_is_a_block_with_its_place() -> None:
+    """Symbol, kind, address and `file:line`, then the fields, before → after."""
+    assert render_text(plan_of(URL)).splitlines()[:3] == [
+        "~ change webhook a/x  conversation.started  hooks.yaml:7",
+        "    url  https://a.example.com → https://b.example.com",
+        "",
+    ]
+
+
+def test_a_field_that_does_not_fit_takes_two_lines() -> None:
+    """The width breaks fields, and never shortens them."""
+    assert render_text(plan_of(URL), width=40).splitlines()[1:4] == [
+        "    url",
+        "        - https://a.example.com",
+        "        + https://b.example.com",
+    ]
+
+
+def test_colour_adds_nothing_but_colour() -> None:
+    """Without the escape sequences the text is the same."""
+    coloured = render_text(plan_of(URL), color=True)
+    assert coloured != render_text(plan_of(URL))
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == render_text(plan_of(URL))
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[2J", "\u202e", "\n+ add webhook a/y", "\r", "\u2028"])
+def test_hostile_text_reaches_no_terminal(hostile: str) -> None:
+    """Not from a file name, an address, a path, a value, or a line of a body."""
+    change = replace(
+        URL,
+        address=f"a/{hostile}",
+        file=f"{hostile}.yaml",
+        fields=(
+            FieldChange(path=f"headers.{hostile}", before=hostile, after=[hostile]),
+            FieldChange(path="custom_payload.body", before="one\ntwo", after=f"one\n{hostile}"),
+        ),
+    )
+    text = render_text(plan_of(change))
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert not any(line.startswith("+ add webhook") for line in text.split("\n"))
+
+
+def test_traffic_stands_beside_what_ends_it() -> None:
+    """A deletion says what still comes and what would be cancelled; an edit of a time-out says nothing of it."""
+    observed = {"a/x": Observation(day_count=212, waiting=4, last_delivered="2026-03-10T12:00:00Z")}
+    deleted = render_text(plan_of(replace(URL, action=Action.DELETE), observed=observed))
+    assert "212 deliveries in 24 h, last 2026-03-10T12:00:00Z, 4 waiting will be cancelled" in deleted
+    assert "212" not in render_text(plan_of(URL, observed=observed))
