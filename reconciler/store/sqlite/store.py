@@ -18,7 +18,7 @@ from reconciler.store.sqlite import queue as deliveries_queue
 from reconciler.store.sqlite.database import DaemonLock, make_folder, open_reader, open_writer
 from reconciler.store.sqlite.faults import translation
 from reconciler.store.sqlite.session import Session
-from reconciler.store.sqlite.writer import CommitReport, Operation, Single, Verb, Writer
+from reconciler.store.sqlite.writer import Operation, Single, Verb, Writer
 from reconciler.store.wording import cursor_place
 
 if TYPE_CHECKING:
@@ -61,13 +61,14 @@ _CLAIM_SYNCS = Single("claim_syncs", 7, syncs.claim_syncs)
 
 
 async def open_sqlite(
-    path: Path, access: Access, *, observer: Callable[[CommitReport], None] | None = None
+    path: Path, access: Access, *, on_commit: Callable[[int, float], None] | None = None
 ) -> SqliteStore | None:
     """Open the file at `path`; None where there is nothing to read yet.
 
-    `observer` is told of every commit, on the writer's thread: it must be quick and must not raise.
+    `on_commit` is told of every commit (operations in it, seconds it took, fsync included), on the writer's
+    thread: it must be quick and must not raise.
     """
-    store = SqliteStore(path, observer)
+    store = SqliteStore(path, on_commit)
     try:
         return store if await store.open(access) else None
     except BaseException:
@@ -78,9 +79,9 @@ async def open_sqlite(
 class SqliteStore:
     """See the port. Made by `open_sqlite`."""
 
-    def __init__(self, path: Path, observer: Callable[[CommitReport], None] | None) -> None:
+    def __init__(self, path: Path, on_commit: Callable[[int, float], None] | None) -> None:
         self._path = path
-        self._observer = observer
+        self._on_commit = on_commit
         self._lock: DaemonLock | None = None
         self._writer: Writer | None = None
         self._idle: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
@@ -104,7 +105,7 @@ class SqliteStore:
             lock = DaemonLock(self._path.with_name(self._path.name + ".lock"))
             lock.acquire()
             self._lock = lock
-        self._writer = Writer(Session(open_writer(self._path), str(self._path)), self._observer)
+        self._writer = Writer(Session(open_writer(self._path), str(self._path)), self._on_commit)
         self._writer.start()
         return True
 

@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from reconciler.store.sqlite.session import Session
 
-__all__ = ["BATCH_MAX", "CommitReport", "Counters", "Operation", "Single", "Verb", "Writer"]
+__all__ = ["BATCH_MAX", "Counters", "Operation", "Single", "Verb", "Writer"]
 
 BATCH_MAX: Final = 1_000
 """Operations in one transaction."""
@@ -40,13 +40,6 @@ RATE_FULL: Final = 12_000.0
 """Operations a second from which that time is spent."""
 
 _RATE_MEMORY_S: Final = 0.05
-
-
-class CommitReport(NamedTuple):
-    """One commit: how many operations it held and how long the transaction took, fsync included."""
-
-    operations: int
-    seconds: float
 
 
 @dataclass(slots=True)
@@ -109,10 +102,10 @@ class Single(Verb):
 class Writer:
     """Owns the writing connection from `start` to `stop`. `submit` may be called by any event loop."""
 
-    def __init__(self, session: Session, observer: Callable[[CommitReport], None] | None) -> None:
+    def __init__(self, session: Session, on_commit: Callable[[int, float], None] | None) -> None:
         self.counters = Counters()
         self._session = session
-        self._observer = observer
+        self._on_commit = on_commit
         self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._stopping = False
@@ -210,8 +203,8 @@ class Writer:
         weight = min(interval / _RATE_MEMORY_S, 1.0)
         self._rate += (operations / interval - self._rate) * weight
         self._last_s = started
-        if self._observer is not None:
-            self._observer(CommitReport(operations, now - started))
+        if self._on_commit is not None:
+            self._on_commit(operations, now - started)
 
 
 def _answer(operations: Sequence[Operation]) -> None:
