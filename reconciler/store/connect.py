@@ -37,11 +37,11 @@ def companions(url: str) -> Companions | None:
     return Companions(database, folder / "key", folder / "token", database.with_name(database.name + ".lock"))
 
 
-async def open_store(url: str, access: Access, *, on_commit: Callable[[int, float], None] | None = None) -> Store:
+async def open_store(url: str, access: Access, *, observer: Callable[[int, float], None] | None = None) -> Store:
     """Open the store at `url`; close it, or use it as `async with`.
 
     Raises UsageError for a URL that names no store, StoreLocked for a second daemon, StateUnreadable for a file
-    that is not a store of this program, StoreUnavailable where it cannot be opened now. `on_commit` is told of every
+    that is not a store of this program, StoreUnavailable where it cannot be opened now. `observer` is told of every
     commit (operations in it, seconds it took), on another thread: it must be quick and must not raise.
     """
     from reconciler.store.memory import MemoryStore  # noqa: PLC0415 - only what the URL asks for
@@ -51,7 +51,7 @@ async def open_store(url: str, access: Access, *, on_commit: Callable[[int, floa
         return MemoryStore(writable=access is not Access.READ)
     from reconciler.store.sqlite import open_sqlite  # noqa: PLC0415 - only what the URL asks for
 
-    store = await open_sqlite(files.database, access, on_commit=on_commit)
+    store = await open_sqlite(files.database, access, observer=observer)
     return MemoryStore(writable=False) if store is None else store
 
 

@@ -61,14 +61,14 @@ _CLAIM_SYNCS = Single("claim_syncs", 7, syncs.claim_syncs)
 
 
 async def open_sqlite(
-    path: Path, access: Access, *, on_commit: Callable[[int, float], None] | None = None
+    path: Path, access: Access, *, observer: Callable[[int, float], None] | None = None
 ) -> SqliteStore | None:
     """Open the file at `path`; None where there is nothing to read yet.
 
-    `on_commit` is told of every commit (operations in it, seconds it took, fsync included), on the writer's
+    `observer` is told of every commit (operations in it, seconds it took, fsync included), on the writer's
     thread: it must be quick and must not raise.
     """
-    store = SqliteStore(path, on_commit)
+    store = SqliteStore(path, observer)
     try:
         return store if await store.open(access) else None
     except BaseException:
@@ -79,9 +79,9 @@ async def open_sqlite(
 class SqliteStore:
     """See the port. Made by `open_sqlite`."""
 
-    def __init__(self, path: Path, on_commit: Callable[[int, float], None] | None) -> None:
+    def __init__(self, path: Path, observer: Callable[[int, float], None] | None) -> None:
         self._path = path
-        self._on_commit = on_commit
+        self._observer = observer
         self._lock: DaemonLock | None = None
         self._writer: Writer | None = None
         self._idle: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
@@ -105,7 +105,7 @@ class SqliteStore:
             lock = DaemonLock(self._path.with_name(self._path.name + ".lock"))
             lock.acquire()
             self._lock = lock
-        self._writer = Writer(Session(open_writer(self._path), str(self._path)), self._on_commit)
+        self._writer = Writer(Session(open_writer(self._path), str(self._path)), self._observer)
         self._writer.start()
         return True
 

@@ -102,10 +102,10 @@ class Single(Verb):
 class Writer:
     """Owns the writing connection from `start` to `stop`. `submit` may be called by any event loop."""
 
-    def __init__(self, session: Session, on_commit: Callable[[int, float], None] | None) -> None:
+    def __init__(self, session: Session, observer: Callable[[int, float], None] | None) -> None:
         self.counters = Counters()
         self._session = session
-        self._on_commit = on_commit
+        self._observer = observer
         self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._stopping = False
@@ -203,8 +203,8 @@ class Writer:
         weight = min(interval / _RATE_MEMORY_S, 1.0)
         self._rate += (operations / interval - self._rate) * weight
         self._last_s = started
-        if self._on_commit is not None:
-            self._on_commit(operations, now - started)
+        if self._observer is not None:
+            self._observer(operations, now - started)
 
 
 def _answer(operations: Sequence[Operation]) -> None:
