@@ -101,16 +101,15 @@ class Demo:
         self.folder = folder
         self.console = console
         self.daemon: subprocess.Popen[bytes] | None = None
-        self.rows: list[tuple[str, str, str]] = []
-        self.content = folder / "content"
-        shutil.copytree(ROOT / "examples/content", self.content)
+        self.proofs: list[str] = []
+        self.table = Table("webhook", "event", "deliveries", "requests", "signatures and id")
+        shutil.copytree(ROOT / "examples", folder / "examples")  # so that documents can be edited
+        self.content = folder / "examples/content"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("RECONCILER_")} | {
-            "RECONCILER_STORE": f"sqlite:{folder}/reconciler.db",
             "RECONCILER_SERVER": self.url,
             "RECONCILER_PUBLIC_URL": self.url,
-            "HANDBOOK": str(self.content),
             "XDG_STATE_HOME": str(folder),
             "NO_COLOR": "1",
         }
@@ -131,7 +130,7 @@ class Demo:
         self.console.print(f"  $ reconcile {' '.join(arguments)}", style="dim", markup=False, soft_wrap=True)
         done = subprocess.run(
             [RECONCILE, *arguments],
-            cwd=ROOT,
+            cwd=self.folder,
             env=self.environ,
             input=given,
             stdin=subprocess.DEVNULL if given is None else None,
@@ -151,7 +150,7 @@ class Demo:
         with (self.folder / "daemon.log").open("ab") as log:
             self.daemon = subprocess.Popen(
                 [RECONCILE, "serve", "-f", CONFIGURATION, "--port", str(self.port), "--allow-target", "127.0.0.0/8"],
-                cwd=ROOT,
+                cwd=self.folder,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -165,9 +164,9 @@ class Demo:
             raise DemoFailed("the daemon has ended: " + (self.folder / "daemon.log").read_text(encoding="utf-8"))
         return http("GET", f"{self.url}/readyz")[0] == 200
 
-    def prove(self, what: str, figures: str, proof: str) -> None:
-        """Add a line to the table that the demo ends with."""
-        self.rows.append((what, figures, proof))
+    def prove(self, proof: str) -> None:
+        """Add a line to what the demo ends with."""
+        self.proofs.append(proof)
 
     # -- the steps -------------------------------------------------------------------------------------------
 
@@ -180,7 +179,7 @@ class Demo:
         self.reconcile("-f", CONFIGURATION, "--yes", show=last_line)
         again = self.reconcile("--plan", "-f", CONFIGURATION, "--detailed-exitcode", show=last_line)
         expect("No changes." in again, "the second plan is empty")
-        self.prove("configuration", "9 resources", "second plan empty, exit code 0")
+        self.prove("9 resources planned and applied; the second plan is empty")
 
     def start_everything(self) -> None:
         """One receiver for each outgoing webhook, each with that webhook's secret, and the daemon."""
@@ -220,9 +219,7 @@ class Demo:
         (self.folder / "moved").rename(self.content)
         expect("is not a folder" in body_of(broken.requests[0])["text"], "the failure says why")
         self.say(f"sync.failure {json.dumps(body_of(broken.requests[0]))}")
-        self.prove(
-            "trigger URL", "GET, POST, GET", "3 syncs run: all rows new, 1 row changed, failed with its reason"
-        )
+        self.prove("3 syncs by GET and POST: every row new; one row changed; failed, with the reason")
 
     def post_events(self) -> None:
         """Every example event arrives; the one whose receiver answers 503 first arrives under the same id."""
@@ -231,8 +228,8 @@ class Demo:
         pager.stop()
         pager.start("--fail-first", "1")
         before = {hook: len(receiver.requests) for hook, receiver in self.receivers.items()}
-        for path in sorted((ROOT / "examples/events").glob("*.json")):
-            self.reconcile("emit", str(path.relative_to(ROOT)))
+        for path in sorted((self.folder / "examples/events").glob("*.json")):
+            self.reconcile("emit", str(path.relative_to(self.folder)))
         for hook, receiver in self.receivers.items():
             wait_for(f"the event for {hook}", lambda r=receiver, n=before[hook]: len(r.requests) > n)
         wait_for("the retry", lambda: len(pager.requests) == 2)
@@ -240,7 +237,7 @@ class Demo:
         expect((first["status"], last["status"]) == (503, 200), "the pager answers 503, then 200")
         expect(first["delivery_id"] == last["delivery_id"], "the retry carries the same delivery id")
         self.say(f"503, then 200, both delivery {last['delivery_id']}")
-        self.prove("receiver answers 503", "2 attempts", "delivered by the retry, under the same delivery id")
+        self.prove("a receiver answered 503 first: the retry came under the same delivery id")
 
     def survive_kill(self) -> None:
         """What was answered 202 arrives although the daemon was killed before it could be delivered."""
@@ -265,7 +262,7 @@ class Demo:
         wait_for("every delivery", lambda: chats <= {body_of(request)["chat"] for request in crm.requests}, 30)
         self.say(f"restarted: all {WAITING} delivered")
         crm.requests = [r for r in earlier if body_of(r)["chat"] not in chats] + crm.requests
-        self.prove("kill -9 of the daemon", f"{WAITING} waiting", f"all {WAITING} delivered after the restart")
+        self.prove(f"kill -9 while {WAITING} deliveries waited: all {WAITING} arrived after the restart")
 
     def waiting(self) -> int:
         """How many deliveries are neither delivered nor given up."""
@@ -283,15 +280,13 @@ class Demo:
                 verify(request, receiver.secret)
             deliveries = {request["delivery_id"] for request in receiver.requests}
             events = {request["event"] for request in receiver.requests}
-            self.prove(
-                f"{hook}: {', '.join(sorted(events))}",
-                f"{len(deliveries)} deliveries, {len(receiver.requests)} requests",
-                "both signatures verified, one id in header and body",
+            self.table.add_row(
+                hook, ", ".join(sorted(events)), str(len(deliveries)), str(len(receiver.requests)), "all verified"
             )
         wait_for("the last outcome", lambda: self.waiting() == 0)
         log = json.loads(self.reconcile("deliveries", "--limit", "100", "--json"))["items"]
         expect(log and all(item["status"] == "delivered" for item in log), "the log says delivered for all")
-        self.prove("the log", f"{len(log)} deliveries", "all delivered")
+        self.prove(f"the log has {len(log)} deliveries, all delivered")
 
     def stop_daemon(self) -> None:
         """The daemon stops by itself when it is asked to."""
@@ -310,14 +305,12 @@ class Demo:
             self.daemon.kill()
             self.daemon.wait()
 
-    def table(self) -> Table:
-        """What was delivered and verified."""
-        table = Table(title="Delivered and verified", title_justify="left")
-        for heading in ("what", "how much", "proof"):
-            table.add_column(heading, overflow="fold")
-        for row in self.rows:
-            table.add_row(*row)
-        return table
+    def report(self) -> None:
+        """What was delivered and verified, and what else was shown."""
+        self.console.print("\n[bold]Delivered and verified[/]")
+        self.console.print(self.table)
+        for proof in self.proofs:
+            self.console.print(f"[green]✓[/] {proof}", highlight=False)
 
 
 def verify(request: dict[str, Any], secret: str) -> None:
@@ -385,7 +378,7 @@ def last_line(text: str) -> str:
 
 def main() -> int:
     """Run all steps."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 110)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="reconciler-demo-") as folder:
         demo = Demo(Path(folder), console)
@@ -402,8 +395,7 @@ def main() -> int:
             return 1
         finally:
             demo.clean_up()
-    console.print()
-    console.print(demo.table())
+    demo.report()
     console.print(f"All of it happened, in {time.monotonic() - started:.0f} s.", style="bold green")
     return 0
 
