@@ -94,8 +94,8 @@ class _Origin:
 class AiohttpSender:
     """The one way out: each request once, to an address that `guard` allows, within its time-out.
 
-    Use as `async with`. A name's addresses are tried in turn; the refused ones among them are passed over, and the
-    request is refused when there is no other.
+    A name's addresses are tried in turn; the refused ones among them are passed over, and the request is refused
+    when there is no other. Use as `async with`, or call `close`.
     """
 
     def __init__(
@@ -108,14 +108,6 @@ class AiohttpSender:
         self._connector: aiohttp.TCPConnector | None = None
 
     async def __aenter__(self) -> Self:
-        self._connector = aiohttp.TCPConnector(
-            resolver=self._resolver or ThreadResolver(),
-            socket_factory=self._open_socket,
-            ssl=self._tls or True,
-            limit=CONNECTIONS_MAX,
-            keepalive_timeout=IDLE_S,
-            ttl_dns_cache=DNS_TTL_S,
-        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -127,13 +119,13 @@ class AiohttpSender:
             await self._connector.close()
 
     async def send(self, request: Request) -> Reply:
-        assert self._connector is not None, "the sender is used within `async with`"
+        connector = self._connector or self._open_connector()
         origin, head = self._head(request)
         dials = _Dials()
         _dials.set(dials)
         try:
             async with asyncio.timeout(request.timeout_ms / 1000):
-                connection = await self._connect(self._connector, origin, dials)
+                connection = await self._connect(connector, origin, dials)
                 try:
                     return await _exchange(connection, head + request.body)
                 except BaseException:
@@ -151,6 +143,18 @@ class AiohttpSender:
             raise _failed(error) from None
 
     # -- connecting ------------------------------------------------------------------------------------------
+
+    def _open_connector(self) -> aiohttp.TCPConnector:
+        """Made with the first request, because it belongs to the loop that runs then."""
+        self._connector = aiohttp.TCPConnector(
+            resolver=self._resolver or ThreadResolver(),
+            socket_factory=self._open_socket,
+            ssl=self._tls or True,
+            limit=CONNECTIONS_MAX,
+            keepalive_timeout=IDLE_S,
+            ttl_dns_cache=DNS_TTL_S,
+        )
+        return self._connector
 
     async def _connect(self, connector: aiohttp.TCPConnector, origin: _Origin, dials: _Dials) -> Connection:
         while True:

@@ -1,0 +1,257 @@
+"""The dispatcher: takes what is due, gives each hook its turn, attempts, and has the outcomes written.
+
+`Intake` claims, `Rota` says whose turn it is, a worker makes the attempt, `Settler` writes down what came of it. A
+turn ends when the answer is there; that its outcome becomes durable a moment later holds nobody up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from reconciler.delivery.attempt import attempt
+from reconciler.delivery.intake import Intake
+from reconciler.delivery.rota import SLOTS, Rota
+from reconciler.delivery.settler import Settler
+from reconciler.model.delivery import DeliveryStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from reconciler.clock import Clock
+    from reconciler.delivery.attempt import Attempted
+    from reconciler.delivery.lane import Lane
+    from reconciler.delivery.rota import Turn
+    from reconciler.metrics import Metrics
+    from reconciler.mint import Mint
+    from reconciler.model.exchange import Sender
+    from reconciler.model.hook import OutgoingHook
+    from reconciler.model.snapshot import Snapshot
+    from reconciler.store.port import Store
+
+__all__ = ["Dispatcher"]
+
+SETTLE_MARGIN_MS = 5_000
+"""What must be left of a lease after an attempt that takes its full time-out."""
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Delivers. `owner` is this process's name in fences, `snapshot` reads the view in force."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sender: Sender,
+        snapshot: Callable[[], Snapshot],
+        clock: Clock,
+        mint: Mint,
+        owner: str,
+        metrics: Metrics | None = None,
+        slots: int = SLOTS,
+    ) -> None:
+        self._sender = sender
+        self._snapshot = snapshot
+        self._clock = clock
+        self._mint = mint
+        self._metrics = metrics
+        self._slots = slots
+        self._rota = Rota(slots)
+        self._settler = Settler(
+            store=store, clock=clock, owner=owner, recorded=self._recorded, recovered=self._start_turns
+        )
+        self._intake = Intake(
+            store=store,
+            clock=clock,
+            owner=owner,
+            snapshot=snapshot,
+            arrived=self._arrived,
+            give_back=self._settler.give_back,
+        )
+        self._group: asyncio.TaskGroup | None = None
+        self._workers: set[asyncio.Task[None]] = set()
+        self._resting: list[asyncio.Future[Turn | None]] = []
+        self._under_way: dict[int, Turn] = {}
+        self._faults: dict[str, int] = {}
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._ended = asyncio.Event()
+
+    def wake(self, hook_ids: Collection[str] | None = None) -> None:
+        """Deliveries to these hooks are due; without ids, anything may have changed. Never blocks."""
+        self._intake.wake(hook_ids)
+
+    def status(self) -> Mapping[str, int]:
+        """What `reconcile status` shows of the workers."""
+        lanes = self._intake.lanes
+        return {
+            "in_flight": self._rota.in_flight,
+            "slots": self._slots,
+            "claimed": self._intake.held,
+            "unsettled": self._settler.unsettled,
+            "paused_hooks": sum(1 for lane in lanes if lane.blocked_until_ms is not None),
+            "faults": sum(self._faults.values()),
+        }
+
+    async def run(self) -> None:
+        """Deliver until `stop`. Cancelled, it ends at once: what was in flight is attempted again another time."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                group.create_task(self._intake.run_looks(), name="looks")
+                group.create_task(self._intake.run(), name="claims")
+                group.create_task(self._settler.run(), name="settlements")
+        finally:
+            self._group = None
+            self._ended.set()
+
+    async def stop(self, grace_s: float) -> None:
+        """Start nothing more, let what is in flight end within `grace_s`, write the outcomes, give back the rest."""
+        self._stopping = True
+        self._intake.stop()
+        for rest in self._resting:
+            if not rest.done():
+                rest.set_result(None)
+        self._resting.clear()
+        if self._under_way and not await self._clock.wait(self._idle, grace_s):
+            log.warning("deliveries.cut-off", in_flight=len(self._under_way))
+            for worker in self._workers:
+                worker.cancel()
+            await asyncio.gather(*self._workers, return_exceptions=True)
+        self._settler.give_back([turn.held.claim for turn in self._under_way.values()])
+        self._settler.finish()
+        if self._group is not None:
+            await self._clock.wait(self._ended, None)
+
+    # -- turns -----------------------------------------------------------------------------------------------
+
+    def _arrived(self, lane: Lane) -> None:
+        self._rota.offer(lane)
+        self._start_turns()
+
+    def _start_turns(self) -> None:
+        """Give turns to workers that rest, then to new ones."""
+        while self._group is not None and (self._resting or len(self._workers) < self._slots):
+            turn = self._next_turn()
+            if turn is None:
+                return
+            if self._resting:
+                self._resting.pop().set_result(turn)
+                continue
+            worker = self._group.create_task(self._work(turn))
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    def _next_turn(self) -> Turn | None:
+        self._intake.follow()
+        while not self._stopping and not self._settler.is_stuck:
+            turn = self._rota.take()
+            if turn is None:
+                return None
+            self._intake.started()
+            left_ms = turn.held.lease_until_ms - self._clock.now_ms()
+            if left_ms >= turn.lane.timeout_ms + SETTLE_MARGIN_MS:
+                self._under_way[id(turn)] = turn
+                return turn
+            # It waited too long (a stopped process, a clock that leapt): whoever claims it next has all the time.
+            self._rota.end(turn)
+            self._settler.give_back([turn.held.claim])
+            self._intake.wake([turn.lane.hook_id])
+        return None
+
+    async def _work(self, first: Turn) -> None:
+        """Make one attempt after the other, resting in between when there is none to make."""
+        turn: Turn | None = first
+        while turn is not None:
+            try:
+                await self._take_turn(turn)
+            except Exception as fault:  # noqa: BLE001 - a log that cannot be written must not end deliveries
+                self._faults[type(fault).__name__] = self._faults.get(type(fault).__name__, 0) + 1
+                self._under_way.pop(id(turn), None)
+            turn = self._next_turn()
+            if turn is None and not self._stopping:
+                rest: asyncio.Future[Turn | None] = asyncio.get_running_loop().create_future()
+                self._resting.append(rest)
+                turn = await rest
+
+    async def _take_turn(self, turn: Turn) -> None:
+        lane, claim = turn.lane, turn.held.claim
+        hook = self._snapshot().outgoing.get(claim.hook_id)
+        attempted = None
+        try:
+            if hook is not None:
+                attempted = await attempt(hook, claim, sender=self._sender, clock=self._clock, mint=self._mint)
+        finally:
+            self._rota.end(turn)
+        del self._under_way[id(turn)]
+        if self._stopping and not self._under_way:
+            self._idle.set()
+        if hook is None or attempted is None:  # deleted: the store knows what becomes of it
+            self._settler.give_back([claim])
+            return
+        self._follow(lane, attempted)
+        self._intake.ended(lane, attempted.record.duration_ms)
+        self._settler.settle(attempted)
+        self._tell(hook, attempted)
+
+    def _follow(self, lane: Lane, attempted: Attempted) -> None:
+        """What one answer means for the whole hook."""
+        if attempted.decision.gone:
+            self._intake.close(lane)
+        if attempted.decision.throttle_until_ms is not None:
+            self._intake.pause(lane, attempted.decision.throttle_until_ms)
+
+    def _recorded(self, batch: Sequence[Attempted], kept: Sequence[bool]) -> None:
+        """A batch of outcomes is durable."""
+        ended: dict[str, int] = {}
+        for attempted, counted in zip(batch, kept, strict=True):
+            claim, settlement = attempted.claim, attempted.settlement
+            if settlement.gone:
+                self._intake.closed(claim.hook_id)
+            if not counted:
+                log.warning(
+                    "lease.lost", delivery_id=claim.delivery_id, event_id=claim.event_id, hook_id=claim.hook_id
+                )
+                if self._metrics is not None:
+                    self._metrics.leases_lost.inc()
+            elif settlement.status is not DeliveryStatus.PENDING:
+                ended[settlement.status.value] = ended.get(settlement.status.value, 0) + 1
+            elif settlement.due_ms is not None:
+                self._intake.due(claim.hook_id, settlement.due_ms)
+        if self._metrics is not None:
+            for status, count in ended.items():
+                self._metrics.ended(status, count)
+            self._metrics.in_flight.set(self._rota.in_flight)
+
+    # -- telling ---------------------------------------------------------------------------------------------
+
+    def _tell(self, hook: OutgoingHook, attempted: Attempted) -> None:
+        """Count the attempt, and log what is not as it should be."""
+        claim, record, decision = attempted.claim, attempted.record, attempted.decision
+        if self._metrics is not None:
+            self._metrics.attempted(decision.outcome, record.duration_ms / 1000)
+            if claim.attempt == 1 and claim.round == 1:
+                self._metrics.first_attempt_seconds.observe(max(0, record.started_ms - claim.created_ms) / 1000)
+            if decision.error == "egress":
+                self._metrics.egress_refused("delivery")
+        if decision.status is DeliveryStatus.DELIVERED:
+            return
+        line = log.bind(
+            delivery_id=claim.delivery_id,
+            event_id=claim.event_id,
+            hook_id=hook.id,
+            hook=hook.address,
+            attempt=claim.attempt,
+            error=decision.error,
+            message=record.message,
+        )
+        if decision.gone:
+            line.warning("webhook.gone")
+        if decision.status is DeliveryStatus.PENDING:
+            line.info("attempt.failed", due_ms=decision.due_ms)
+        else:
+            line.warning(f"delivery.{decision.status.value}")
