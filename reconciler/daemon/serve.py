@@ -80,7 +80,7 @@ async def _serve(options: ServeOptions, environ: Mapping[str, str]) -> int:
     listener = _bind(options.host, options.port)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(listener.close)
-        store = await open_store(options.store, Access.DAEMON, on_commit=metrics.committed)
+        store = await open_store(options.store, Access.DAEMON, observer=metrics.committed)
         stack.push_async_callback(store.close)
         tokens = tokens or _embedded_token(options, mint)
         keyring = await _keyring(options, environ, store, mint)
