@@ -31,9 +31,7 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
 
 def scrub_bytes(data: bytes, secrets: Iterable[str]) -> bytes:
     """As `scrub`, for a body: also a secret's beginning at the end, where the body may have been cut."""
-    found = _compile(
-        tuple(sorted({secret for secret in secrets if secret}, key=lambda secret: (-len(secret), secret)))
-    )
+    found = _compile(tuple(secrets))
     if found is None:
         return data
     pattern, forms = found
@@ -46,7 +44,8 @@ def scrub_bytes(data: bytes, secrets: Iterable[str]) -> bytes:
 @lru_cache(maxsize=1024)
 def _compile(secrets: tuple[str, ...]) -> tuple[re.Pattern[bytes], tuple[bytes, ...]] | None:
     """One pattern for all forms of all secrets, longest first, and those forms; None without secrets."""
-    forms = sorted({form for secret in secrets for form in _forms(secret)}, key=lambda form: (-len(form), form))
+    every = {form for secret in secrets if secret for form in _forms(secret)}
+    forms = sorted(every, key=lambda form: (-len(form), form))
     if not forms:
         return None
     alternatives = (
