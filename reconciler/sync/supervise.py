@@ -15,6 +15,8 @@ import signal
 import sys
 from _thread import start_new_thread
 
+__all__ = ["main"]
+
 NOT_STARTED = 127
 SIGNALLED = 128
 

@@ -43,7 +43,7 @@ class Answer:
         self.reason = reason
         self.start: Message = {
             "type": "http.response.start",
-            "status": status,
+            "status": int(status),
             "headers": [
                 (b"content-type", content_type),
                 (b"content-length", str(len(body)).encode("ascii")),

@@ -91,6 +91,7 @@ def _refuse_batch(values: list[Any], key: bytes | None, size: int) -> None:
 
 
 def _size(value: object) -> int:
+    """An event's size within an array: as compact JSON, since its own text cannot be told from the rest."""
     try:
         return len(orjson.dumps(value))
     except orjson.JSONEncodeError:  # nested too deeply: the check that follows says so, with its place

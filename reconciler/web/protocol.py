@@ -1,0 +1,96 @@
+"""uvicorn's HTTP protocol with the bounds it leaves out: a request's head, and a body that nobody reads any more.
+
+uvicorn waits for ever for a head to end (slowloris), collects headers without limit, and goes on reading the body of
+a request that has been answered. The hot path pays for none of these bounds: timers start only where a read ended in
+the middle of something.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from asyncio.events import TimerHandle
+
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+__all__ = ["BoundedProtocol"]
+
+HEAD_S = 10.0
+"""How long a request's head may take to arrive, and a new connection to begin one."""
+HEAD_BYTES_MAX = 64 * 1024
+REST_S = 10.0
+"""How long the rest of a body is read after its request has been answered."""
+
+_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. Given to uvicorn as its `http` setting."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._timer: TimerHandle | None = None
+        self._in_head = False
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        super().connection_made(transport)
+        self._start(HEAD_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self._in_head = False
+                self.transport.write(_HEAD_TOO_LARGE)
+                self.transport.close()
+                return
+        elif self._is_answering():
+            return
+        if self._timer is None:
+            self._start(HEAD_S)
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_bytes = 0
+        self._stop()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._stop()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body and self._timer is None:
+            self._start(REST_S)
+
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _start(self, seconds: float) -> None:
+        self._timer = self.loop.call_later(seconds, self._give_up)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
