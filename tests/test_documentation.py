@@ -25,6 +25,7 @@ from reconciler.errors import ConfigurationInvalid
 from reconciler.metrics import Metrics
 from reconciler.model.signature import legacy_signature, standard_signature
 from reconciler.problem import Severity
+from reconciler.web.openapi import build_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,6 +151,20 @@ def test_every_metric_is_documented() -> None:
     names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
     documented = re.findall(r"^\| `(reconciler_\w+)` \|", (DOCS / "operations.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(documented) == sorted(names)
+
+
+def test_every_route_is_documented() -> None:
+    """docs/daemon.md names each method and path that the published description has."""
+    documented = (DOCS / "daemon.md").read_text(encoding="utf-8")
+    missing = []
+    for path, item in build_document()["paths"].items():
+        if path.startswith("/api/public/"):  # any method
+            missing += [] if f"`{path}`" in documented else [path]
+            continue
+        names = (path, path.removeprefix("/api/v1/"))
+        for method in map(str.upper, item):
+            missing += [] if any(f"`{method} {name}" in documented for name in names) else [f"{method} {path}"]
+    assert missing == []
 
 
 # -- README ------------------------------------------------------------------------------------------------
