@@ -46,8 +46,9 @@ def endlessly(first: bytes, piece: bytes) -> Any:
     async def behave(receiver: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await receiver.receive(reader)
         writer.write(first)
+        much = piece * (65536 // len(piece))
         while not writer.is_closing():
-            writer.write(piece)
+            writer.write(much)
             await writer.drain()
 
     return behave
