@@ -330,8 +330,9 @@ class Store(Protocol):
         `keep` ended ones; an event with the last of its deliveries; an event that never had any when it was received
         before `ended_before_ms` or exceeds the newest `keep` of its kind. With an event its id is forgotten. PENDING
         deliveries of the `parked` hooks created before `parked_before_ms` end as EXPIRED. SENDING ones of deleted
-        hooks whose lease has ended end as CANCELLED. Expired ones and events without deliveries count towards
-        `limit`, in the order: expired, deliveries, events.
+        hooks whose lease has ended end as CANCELLED; a deleted hook is
+        forgotten with its last delivery. Expired ones and events without deliveries count towards `limit`, in the
+        order: expired, deliveries, events.
         """
         ...
 

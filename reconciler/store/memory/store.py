@@ -419,6 +419,8 @@ class MemoryStore:
         childless = [event for event in data.events.values() if not event.deliveries]
         excess = max(len(childless) - keep, 0)
         idle = [e.id for place, e in enumerate(childless) if place < excess or e.received_ms < ended_before_ms]
+        kept = {row.hook_id for row in self._rows()}
+        data.hooks = {one: hook for one, hook in data.hooks.items() if not hook.deleted or one in kept}
         for event_id in spent.union(idle[: limit - len(expired) - len(old)]):
             del data.events[event_id]
         return Pruned(len(old), len(spent) + len(idle[: limit - len(expired) - len(old)]), len(expired))
