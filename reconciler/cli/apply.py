@@ -44,7 +44,8 @@ def apply(
     The same files must be given as when it was made. If they, the state or the plan have changed since, nothing is
     applied, the differences are named, and the exit code is 4.
     """
-    from reconciler.cli.reconcile import carry_out, load_files, print_applied
+    from reconciler.cli.planning import load_files
+    from reconciler.cli.reconcile import carry_out, print_applied
     from reconciler.plan import Allowance, from_json, render_text
 
     reviewed = from_json(Path(planfile).read_bytes())

@@ -88,7 +88,7 @@ def _first_line(stream: IO[bytes]) -> bytes:
 def _is_whole(line: bytes) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -108,24 +108,20 @@ def _elements(text: str) -> Iterator[Event]:
     decoder = json.JSONDecoder()
     at = _skip(text, text.index("[") + 1)
     index = 0
-    while at < len(text) and text[at] != "]":
+    more = text[at : at + 1] != "]"
+    while more:
         try:
             _, end = decoder.raw_decode(text, at)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _not_json(error) from None
         yield Event(text[at:end].encode("utf-8", "surrogatepass"), f"event {index}")
         index += 1
         at = _skip(text, end)
-        if text[at : at + 1] == ",":
+        more = text[at : at + 1] == ","
+        if more:
             at = _skip(text, at + 1)
-            if text[at : at + 1] != "]":
-                continue
-        if text[at : at + 1] != "]":
-            raise UsageError(
-                f"the events are not valid JSON: after event {index - 1} a comma or a bracket is missing"
-            )
     if text[at : at + 1] != "]" or text[at + 1 :].strip(_BLANK):
-        raise UsageError("the events are not valid JSON: the array does not end where the text does")
+        raise UsageError(f"the events are not valid JSON: the array is broken after event {index - 1}")
 
 
 def _skip(text: str, at: int) -> int:
@@ -137,7 +133,7 @@ def _skip(text: str, at: int) -> int:
 def _whole(text: str) -> str:
     try:
         json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _not_json(error) from None
     return text.strip(_BLANK)
 
@@ -149,7 +145,7 @@ def _decode(content: bytes) -> str:
         raise UsageError(f"the events are not UTF-8 (byte {error.start})") from None
 
 
-def _not_json(error: ValueError) -> UsageError:
+def _not_json(error: Exception) -> UsageError:
     if isinstance(error, json.JSONDecodeError):
         return UsageError(f"the events are not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}")
     return UsageError("the events are not valid JSON")

@@ -63,8 +63,13 @@ def backup(path: str, store: str) -> None:
 
     The copy's secrets open only with the key that the store's do: keep that, too.
     """
+    from reconciler.store.connect import companions
+
     if Path(path).exists():
         raise UsageError(f"{path} exists; a backup never overwrites: give another name")
+    files = companions(store)
+    if files is None or not files.database.exists():
+        raise UsageError("there is no store to copy; --store says where it is")
     asyncio.run(_back_up(store, path))
     note(f"copied to {path}; its secrets need the same key as the store's")
 

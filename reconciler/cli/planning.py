@@ -1,0 +1,165 @@
+"""Planning from the command line: the files here against a store, a daemon or an exported state. Reads only."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.cli.checkout import current_commit, files_at
+from reconciler.cli.opening import opened
+from reconciler.cli.output import has_color, note, print_bytes, print_text, width
+from reconciler.cli.text import one_line
+from reconciler.errors import ConfigurationInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from reconciler.cli.client import Client
+    from reconciler.model.resource import Desired, Key, State
+    from reconciler.plan import Observation, Plan
+
+__all__ = ["Planned", "load_files", "plan_on_server", "plan_on_state", "plan_on_store", "show_plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan, and which of its changes the diff from `--base-ref` does not explain."""
+
+    plan: Plan
+    desired: Desired | None = None
+    unexplained: frozenset[Key] = frozenset()
+
+
+def plan_on_store(files: Sequence[str], store: str, *, base_ref: str | None = None) -> Planned:
+    """The plan against the store at that URL."""
+    desired, commit = load_files(files)
+    state, observed = asyncio.run(_observe(store))
+    return _plan(files, desired, state, observed=observed, commit=commit, base_ref=base_ref)
+
+
+def plan_on_state(files: Sequence[str], state_file: str, *, base_ref: str | None = None) -> Planned:
+    """The plan against an exported state; `-` reads it from standard input."""
+    from reconciler.control.export import read_export
+
+    desired, commit = load_files(files)
+    content = sys.stdin.buffer.read() if state_file == "-" else Path(state_file).read_bytes()
+    return _plan(files, desired, read_export(content), observed={}, commit=commit, base_ref=base_ref)
+
+
+def plan_on_server(files: Sequence[str], server: str, *, store: str, base_ref: str | None = None) -> Planned:
+    """The plan that the daemon at `server` makes of the files here."""
+    from reconciler import config
+    from reconciler.cli.client import Client
+    from reconciler.config.files import read_file
+    from reconciler.plan.compare import unexplained
+
+    paths = _paths(files)
+    contents = {str(path): read_file(path) for path in config.find_files(paths)}
+    with Client(server, store=store) as client:
+        plan = _ask(client, contents, current_commit(paths, os.environ))
+        if base_ref is None:
+            return Planned(plan=plan)
+        try:
+            base = _ask(client, files_at(base_ref, paths), None)
+        except ConfigurationInvalid:
+            _note_invalid_base(base_ref)
+            return Planned(plan=plan)
+    return Planned(plan=plan, unexplained=unexplained(plan, base))
+
+
+def load_files(files: Sequence[str]) -> tuple[Desired, str | None]:
+    """The configuration and the commit it stands at; warnings go to stderr."""
+    from reconciler import config
+
+    paths = _paths(files)
+    desired = config.load(paths)
+    if desired.warnings:
+        from reconciler.config import report
+
+        note(report.render(desired.warnings, "text", color=has_color(sys.stderr), width=width()))
+    return desired, current_commit(paths, os.environ)
+
+
+def show_plan(planned: Planned, format_: str, files: Sequence[str] = ()) -> None:
+    """The plan on stdout."""
+    plan = planned.plan
+    match format_:
+        case "json":
+            from reconciler.plan import to_json
+
+            print_bytes(to_json(plan))
+        case "markdown":
+            from reconciler.plan.render_markdown import render_markdown
+
+            command = shlex.join(["reconcile", *(word for path in files for word in ("-f", path))])
+            print_bytes(render_markdown(plan, command=command, unexplained=planned.unexplained).encode())
+        case _:
+            from reconciler.plan import render_text
+
+            print_text(render_text(plan, color=has_color(sys.stdout), width=width()))
+    if planned.unexplained and format_ != "markdown":
+        for key in sorted(planned.unexplained):
+            note(f"not explained by the diff: {one_line(key.address)} would change without it, too")
+
+
+def _paths(files: Sequence[str]) -> Sequence[str | Path]:
+    from reconciler import config
+
+    return files or config.default_paths(Path.cwd())
+
+
+async def _observe(url: str) -> tuple[State, Mapping[str, Observation]]:
+    from reconciler.clock import SystemClock
+    from reconciler.control.observe import observations
+    from reconciler.store.port import Access
+
+    async with opened(url, Access.READ) as store:
+        return await store.read_state(), await observations(store, now_ms=SystemClock().now_ms())
+
+
+def _plan(
+    files: Sequence[str],
+    desired: Desired,
+    state: State,
+    *,
+    observed: Mapping[str, Observation],
+    commit: str | None,
+    base_ref: str | None,
+) -> Planned:
+    from reconciler.plan import make
+
+    plan = make(desired, state, commit=commit, observed=observed)
+    if base_ref is None:
+        return Planned(plan=plan, desired=desired)
+    from reconciler import config
+    from reconciler.plan.compare import unexplained
+
+    try:
+        before = config.load_texts(files_at(base_ref, _paths(files)), str(Path.cwd()))
+    except ConfigurationInvalid:
+        _note_invalid_base(base_ref)
+        return Planned(plan=plan, desired=desired)
+    return Planned(plan=plan, desired=desired, unexplained=unexplained(plan, make(before, state)))
+
+
+def _ask(client: Client, contents: Mapping[str, bytes], commit: str | None) -> Plan:
+    import orjson
+
+    from reconciler import config
+    from reconciler.plan import from_json
+
+    try:
+        files = {name: content.decode("utf-8") for name, content in contents.items()}
+    except UnicodeDecodeError:
+        config.load_texts(contents, str(Path.cwd()))  # says where
+        raise
+    return from_json(orjson.dumps(client.post("api/v1/plan", {"files": files, "commit": commit})))
+
+
+def _note_invalid_base(base_ref: str) -> None:
+    note(f"warning: the configuration at {one_line(base_ref)} is invalid, so nothing can be told apart from it")

@@ -1,0 +1,395 @@
+"""The commands that talk to a daemon: what they ask it, and what they make of its answers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reconciler.cli.client import Client
+from reconciler.model.signature import verify_legacy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+EVENT = b'{"event": "conversation.started"}'
+TRIAL = {
+    "address": "b/h",
+    "delivery_id": "d-1",
+    "success": True,
+    "method": "POST",
+    "url": "https://a.example.com/",
+    "status": 200,
+    "error": None,
+    "message": "",
+    "headers": [["X-A", "1"]],
+    "body": "fine",
+    "duration_ms": 12,
+    "unresolved": ["{{conversation.nope}}"],
+}
+
+
+def accepted(*ids: str, duplicate: bool = False) -> tuple[int, dict[str, Any]]:
+    """The daemon's answer to events that it took."""
+    events = [{"id": name, "duplicate": duplicate, "deliveries": 2} for name in ids]
+    return 202, {"accepted": len(ids), "duplicates": len(ids) if duplicate else 0, "events": events}
+
+
+def refused(*pointers: str) -> tuple[int, dict[str, Any]]:
+    """The daemon's answer to a batch with mistakes at these places."""
+    problems = [{"pointer": pointer, "code": "required", "message": "is required"} for pointer in pointers]
+    return 422, {"status": 422, "code": "invalid", "detail": "invalid events", "problems": problems}
+
+
+# -- every one of them -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["emit", "-"], ["test", "b/h"], ["retry", "d-1"], ["retry", "--hook", "b/h", "--yes"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_unreachable_daemon_exits_69(reconcile: Callable[..., Any], folder: Path, arguments: list[str]) -> None:
+    """No daemon there: the message says how to start one or where to look; JSON says the same."""
+    server = ("--server", "http://127.0.0.1:1")
+
+    text = reconcile(*arguments, *server, given=EVENT)
+    structured = reconcile(*arguments, *server, "--json", given=EVENT)
+
+    assert (text.code, structured.code) == (69, 69)
+    assert "reconcile serve" in text.err
+    assert structured.json["error"]["code"] == "daemon-unreachable"
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("answer", [(200, b"<html>hello</html>"), (404, b"not here"), (502, b"")])
+def test_stranger_at_the_address_exits_69(reconcile: Callable[..., Any], daemon: Any, answer: Any) -> None:
+    """Whatever answers there is no daemon of ours."""
+    daemon.answers = [answer]
+
+    ended = reconcile("status")
+
+    assert ended.code == 69
+    assert "no daemon of ours" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "exit_code"),
+    [
+        (401, "unauthorized", 64),
+        (403, "forbidden", 64),
+        (404, "unknown-address", 64),
+        (409, "plan-stale", 4),
+        (409, "guard-refused", 6),
+        (422, "usage", 64),
+        (422, "configuration-invalid", 65),
+        (500, "state-unreadable", 66),
+        (500, "internal", 1),
+    ],
+)
+def test_refusal_by_the_daemon_keeps_its_exit_code(
+    reconcile: Callable[..., Any], daemon: Any, status: int, code: str, exit_code: int
+) -> None:
+    """What the daemon calls an error ends as the same error would here."""
+    daemon.answers = [(status, {"status": status, "code": code, "detail": "no, because", "problems": []})]
+
+    assert reconcile("status").code == exit_code
+
+
+def test_token_comes_from_the_environment_and_is_never_printed(
+    reconcile: Callable[..., Any], daemon: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request carries it; no message does, not even the one about a wrong one."""
+    daemon.answers = [(401, {"detail": "no"}), (200, {})]
+
+    wrong = reconcile("status")
+
+    assert "RECONCILER_TOKEN" in wrong.err
+    assert "canary-token" not in wrong.err + wrong.out
+    monkeypatch.delenv("RECONCILER_TOKEN")
+    assert reconcile("status").code == 0
+    assert "authorization" not in daemon.asked[1][2]
+
+
+def test_token_of_the_embedded_daemon_is_read_beside_the_database(
+    reconcile: Callable[..., Any], daemon: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a variable the file `token` serves, for a daemon on this machine only."""
+    monkeypatch.delenv("RECONCILER_TOKEN")
+    (folder / "state").mkdir()
+    (folder / "state" / "token").write_text("from-the-file\n")
+    daemon.answers = [(200, {})]
+
+    reconcile("status")
+
+    assert daemon.asked[0][2]["authorization"] == "Bearer from-the-file"
+    with Client("https://hooks.example.com", store="sqlite:state/reconciler.db") as client:
+        assert "authorization" not in client._client.headers
+
+
+def test_credentials_in_the_address_are_not_printed(reconcile: Callable[..., Any], folder: Path) -> None:
+    """A password in `--server` shows in no message."""
+    ended = reconcile("status", "--server", "http://user:canary@127.0.0.1:1")
+
+    assert ended.code == 69
+    assert "canary" not in ended.err
+
+
+def test_hostile_answer_cannot_reach_the_terminal(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """Escape sequences in what a receiver said are taken out."""
+    daemon.answers = [(200, {**TRIAL, "body": "\x1b]0;owned\x07hi\x1b[2J", "headers": [["X-\x1b[1mA", "\x9b31m1"]]})]
+
+    ended = reconcile("test", "b/h")
+
+    assert "\x1b" not in ended.out
+    assert "\x9b" not in ended.out
+    assert "X-A: 1" in ended.out
+    assert ended.out.endswith("\nhi\n")
+
+
+# -- emit ------------------------------------------------------------------------------------------------------
+
+
+def test_one_event_is_posted_as_it_is(reconcile: Callable[..., Any], daemon: Any, folder: Path) -> None:
+    """A file with an object becomes one post of that object; the answer is counted."""
+    (folder / "e.json").write_bytes(EVENT)
+    daemon.answers = [accepted("e-1")] * 2
+
+    text = reconcile("emit", "e.json")
+    structured = reconcile("emit", "e.json", "--json")
+
+    assert (text.code, text.out) == (0, "1 event accepted, 2 deliveries.\n")
+    assert structured.json["events"][0]["id"] == "e-1"
+    method, path, headers, body = daemon.asked[0]
+    assert (method, path, body) == ("POST", "/api/v1/events", json.loads(EVENT))
+    assert headers["content-type"] == "application/json"
+
+
+def test_long_input_goes_in_batches(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """2,500 lines are three posts of at most 1,000 events."""
+    daemon.answers = [accepted(*(str(n) for n in range(size))) for size in (1000, 1000, 500)]
+
+    ended = reconcile("emit", "-", given=(EVENT + b"\n") * 2500)
+
+    assert (ended.code, ended.out) == (0, "2,500 events accepted, 5,000 deliveries.\n")
+    assert [len(body) for *_, body in daemon.asked] == [1000, 1000, 500]
+
+
+def test_refused_array_is_refused_whole_and_exits_1(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """Nothing of an array is accepted if one event is wrong; the problem names the event."""
+    daemon.answers = [refused("/1/conversation/id")] * 2
+    given = b"[" + EVENT + b"," + EVENT + b"]"
+
+    text = reconcile("emit", "-", given=given)
+    structured = reconcile("emit", "-", "--json", given=given)
+
+    assert text.code == 1
+    assert "event 1 /conversation/id: is required" in text.err
+    assert structured.json["error"] == {"code": "events-refused", "exit": 1, "message": "2 events refused"}
+    assert structured.json["problems"][0]["event"] == "event 1"
+
+
+def test_good_lines_pass_beside_bad_ones_and_exit_is_3(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """JSON lines are independent: those that are refused are named, the others are posted again without them."""
+    daemon.answers = [refused("/1/event", "/3"), accepted("a", "b")]
+
+    ended = reconcile("emit", "-", given=(EVENT + b"\n") * 4)
+
+    assert ended.code == 3
+    assert "2 events accepted" in ended.out
+    assert "line 2 /event: is required" in ended.err
+    assert "line 4: is required" in ended.err
+    assert len(daemon.asked[1][3]) == 2
+
+
+def test_input_that_breaks_off_keeps_what_was_accepted(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """A line that is not JSON after 1,000 good ones: those are in, exit 3 says so."""
+    daemon.answers = [accepted(*(str(n) for n in range(1000)))]
+
+    ended = reconcile("emit", "-", given=(EVENT + b"\n") * 1001 + b"nonsense\n")
+
+    assert ended.code == 3
+    assert "1,000 events accepted" in ended.out
+    assert "line 1002 is not JSON" in ended.err
+
+
+def test_duplicates_and_strangers_are_told(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """A repeated event delivers nothing again; an unknown bot is no error, but is said."""
+    duplicate = accepted("a", duplicate=True)
+    duplicate[1]["events"][0]["unmatched"] = "bot"
+    daemon.answers = [duplicate]
+
+    ended = reconcile("emit", "-", given=EVENT)
+
+    assert ended.code == 0
+    assert "1 of them a duplicate, 0 deliveries" in ended.out
+    assert "not configured" in ended.err
+
+
+# -- test ------------------------------------------------------------------------------------------------------
+
+
+def test_trial_shows_the_answer_and_what_did_not_resolve(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """Status, time, headers and body on stdout; unresolved tokens as warnings; 2xx exits 0."""
+    daemon.answers = [(200, TRIAL)]
+
+    ended = reconcile("test", "b/h")
+
+    assert ended.code == 0
+    assert "answered 200 after 12 ms\nX-A: 1\n\nfine\n" in ended.out
+    assert "{{conversation.nope}} does not resolve" in ended.err
+    assert daemon.asked[0][:2] == ("POST", "/api/v1/hooks/b/h/test")
+
+
+def test_failed_trial_exits_1(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """No answer, or one that is not 2xx, is a test that failed."""
+    silent = {
+        **TRIAL,
+        "success": False,
+        "status": None,
+        "error": "timeout",
+        "message": "10 s",
+        "headers": [],
+        "body": "",
+    }
+    daemon.answers = [(200, silent), (200, {**TRIAL, "success": False, "status": 500})]
+
+    first, second = reconcile("test", "b/h"), reconcile("test", "b/h", "--json")
+
+    assert (first.code, second.code) == (1, 1)
+    assert "no answer after 12 ms: timeout: 10 s" in first.out
+    assert second.json["status"] == 500
+
+
+def test_own_event_goes_along(reconcile: Callable[..., Any], daemon: Any, folder: Path) -> None:
+    """`--event` posts that event; what is not one JSON object is refused here."""
+    (folder / "e.json").write_bytes(EVENT)
+    daemon.answers = [(200, TRIAL)]
+
+    assert reconcile("test", "b/h", "--event", "e.json").code == 0
+    assert daemon.asked[0][3] == json.loads(EVENT)
+    (folder / "e.json").write_bytes(b"[]")
+    assert reconcile("test", "b/h", "--event", "e.json").code == 64
+
+
+def test_dry_run_renders_and_signs_without_a_daemon(
+    reconcile: Callable[..., Any], applied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request is complete and verifies, but shows no secret and no resolved reference."""
+    hooks = (applied / "hooks.yaml").read_text()
+    custom = (
+        "        custom_payload:\n          enabled: true\n"
+        '          headers: {Authorization: "Bearer ${env:CRM_TOKEN}"}\n'
+        '          body: \'{"bot": "{{conversation.botName}}", "typo": "{{conversation.userData.emial}}"}\'\n'
+    )
+    (applied / "hooks.yaml").write_text(hooks + custom)
+    assert reconcile("--yes").code == 0
+    monkeypatch.setenv("CRM_TOKEN", "canary-crm-token")
+    secret = reconcile("secret", "support-bot/chats").out.strip()
+
+    ended = reconcile("test", "support-bot/chats", "--dry-run", "--json")
+
+    request, headers = ended.json, dict(ended.json["headers"])
+    assert ended.code == 0
+    assert request["url"] == "https://crm.example.com/hooks/web"
+    assert json.loads(request["body"])["bot"] == "My Bot"
+    assert request["unresolved"]
+    assert headers["X-ChatThing-Test"] == "true"
+    assert verify_legacy(request["body"].encode(), headers["X-ChatThing-Signature"], secret)
+    text = reconcile("test", "support-bot/chats", "--dry-run")
+    for printed in (ended.out, text.out, text.err):
+        assert secret not in printed
+        assert "canary-crm-token" not in printed
+    assert "emial" in text.err
+
+
+def test_dry_run_needs_only_the_references_of_its_own_webhook(reconcile: Callable[..., Any], applied: Path) -> None:
+    """Another webhook's missing variable is no obstacle; its own is a problem, exit 65; a trigger has no request."""
+    more = "      other: {type: conversation.started, url: 'https://a.example.com/${env:NOT_SET}'}\n"
+    (applied / "hooks.yaml").write_text((applied / "hooks.yaml").read_text() + more)
+    assert reconcile("--yes").code == 0
+
+    assert reconcile("test", "support-bot/chats", "--dry-run").code == 0
+    assert reconcile("test", "support-bot/other", "--dry-run").code == 65
+    assert reconcile("test", "support-bot/published", "--dry-run").code == 64
+
+
+# -- retry -----------------------------------------------------------------------------------------------------
+
+
+def counts(matched: int, retried: int) -> tuple[int, dict[str, Any]]:
+    """The daemon's answer to a retry, or (none retried) to a dry run of it."""
+    return 200, {"matched": matched, "retried": retried, "remaining": matched - retried, "dry_run": not retried}
+
+
+def test_one_delivery_is_retried_by_id(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """No question is asked about one; its id is quoted into the path."""
+    daemon.answers = [counts(1, 1), counts(1, 1)]
+
+    assert reconcile("retry", "d-1").out == "1 delivery will be delivered again.\n"
+    reconcile("retry", "d/../1")
+    assert [path for _, path, *_ in daemon.asked] == [
+        "/api/v1/deliveries/d-1/retry",
+        "/api/v1/deliveries/d%2F..%2F1/retry",
+    ]
+
+
+def test_many_are_counted_first_and_asked_about(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """Without a terminal and `--yes` only the count is asked for: exit 64."""
+    daemon.answers = [counts(3, 0)]
+
+    ended = reconcile("retry", "--hook", "b/h", "--since", "24h")
+
+    assert ended.code == 64
+    assert "3 deliveries match" in ended.err
+    ((_, path, _, body),) = daemon.asked
+    assert path == "/api/v1/deliveries/retry"
+    assert body["dry_run"] is True
+    assert body["hook"] == "b/h"
+    assert body["since"].endswith("Z"), "an age must mean the same moment in every request"
+
+
+def test_many_are_put_back_in_batches(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """What was counted is the bound: nothing that fails again at once is put back twice."""
+    daemon.answers = [counts(1200, 0), counts(1200, 500), counts(900, 500), counts(700, 200)]
+
+    ended = reconcile("retry", "--status", "refused", "--status", "expired", "--yes", "--json")
+
+    assert (ended.code, ended.json) == (0, {"matched": 1200, "retried": 1200, "remaining": 0})
+    assert [body.get("limit") for *_, body in daemon.asked] == [None, 500, 500, 200]
+    assert daemon.asked[1][3]["status"] == ["refused", "expired"]
+
+
+def test_partly_done_retry_exits_3(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """Deliveries of deleted webhooks cannot come again; some of ten is 3, none is 1, none asked for is 0."""
+    daemon.answers = [counts(10, 0), counts(10, 6), counts(4, 0)]
+    assert reconcile("retry", "--hook", "b/h", "--yes").code == 3
+    daemon.answers = [counts(10, 0), counts(10, 0)]
+    assert reconcile("retry", "--hook", "b/h", "--yes").code == 1
+    daemon.answers = [counts(0, 0)]
+    assert reconcile("retry", "--hook", "b/h").code == 0
+
+
+# -- status ----------------------------------------------------------------------------------------------------
+
+
+def test_status_is_for_people_and_for_scripts(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """Text says what waits for approval and how to approve; JSON is what the daemon said."""
+    document = {
+        "generation": 3,
+        "serial": 7,
+        "queue": {"pending": 5, "oldest_waiting_ms": 90_500},
+        "workers": {"in_flight": 1},
+        "waiting_for_approval": {"summary": {"delete": 2, "unchanged": 9}, "guards": [{}], "config_digest": "x"},
+        "problem": None,
+    }
+    daemon.answers = [(200, document)] * 2
+
+    text = reconcile("status")
+
+    assert reconcile("status", "--json").json == document
+    assert "generation  3" in text.out
+    assert "pending 5, oldest waiting 90s" in text.out
+    assert "waiting for approval: 2 to delete; 1 guard to pass; `reconcile` applies it" in text.err
