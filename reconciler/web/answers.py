@@ -125,9 +125,3 @@ INTERNAL = problem_answer(
     HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "an unexpected error; the daemon's log says more"
 )
 NOT_FOUND = problem_answer(HTTPStatus.NOT_FOUND, "not-found", "there is nothing at this path")
-BODY_TOO_SLOW = problem_answer(
-    HTTPStatus.REQUEST_TIMEOUT,
-    "body-too-slow",
-    "the body did not arrive in time",
-    headers=[(b"connection", b"close")],
-)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
 from starlette.routing import Route, Router
 
 from reconciler.web import ingest, trigger
 from reconciler.web.access import Access, Scope
-from reconciler.web.answers import INTERNAL, NOT_FOUND, send_answer
+from reconciler.web.answers import NOT_FOUND, send_answer
 from reconciler.web.configuration import FILES_BYTES_MAX, Configuration
 from reconciler.web.deliveries import Deliveries
 from reconciler.web.endpoint import Endpoint
@@ -18,7 +17,7 @@ from reconciler.web.hooks import Hooks
 from reconciler.web.openapi import OpenApi
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Send
+    from starlette.types import ASGIApp, Receive, Send
     from starlette.types import Scope as AsgiScope
 
     from reconciler.web.services import Services
@@ -27,8 +26,6 @@ __all__ = ["build_app", "routes"]
 
 API = "/api/v1"
 
-log = structlog.get_logger(__name__)
-
 
 def build_app(services: Services) -> ASGIApp:
     """The application that answers for `services`."""
@@ -36,7 +33,7 @@ def build_app(services: Services) -> ASGIApp:
 
 
 class _App:
-    """Dispatch by path, and the last line of defence: no exception reaches the server or the client."""
+    """Dispatch by path. Every endpoint answers for its own exceptions; none of them gets as far as this."""
 
     def __init__(self, services: Services) -> None:
         access = Access(services.tokens)
@@ -56,28 +53,7 @@ class _App:
             endpoint = self._trigger
         else:
             endpoint = self._router
-        started = _Started(send)
-        try:
-            await endpoint(scope, receive, started)
-        except Exception:
-            # The path of a trigger is a password; the others' are harmless but say no more than the traceback.
-            log.exception("web.unexpected")
-            if not started.is_started:
-                await send_answer(send, INTERNAL)
-
-
-class _Started:
-    """Remembers whether an answer has begun."""
-
-    __slots__ = ("_send", "is_started")
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.is_started = False
-
-    async def __call__(self, message: Message) -> None:
-        self.is_started = True
-        await self._send(message)
+        await endpoint(scope, receive, send)
 
 
 def routes(services: Services, access: Access) -> list[Route]:

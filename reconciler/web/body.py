@@ -1,4 +1,8 @@
-"""Reading request bodies within bounds of size and time, and refusing the rest so that the client sees it."""
+"""Reading request bodies within bounds, and refusing larger ones so that the client sees it.
+
+How long a body may take is the server's business (`web.protocol`): a timer for each request would cost more than the
+reading.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,8 @@ if TYPE_CHECKING:
 
     from reconciler.web.answers import Answer
 
-__all__ = ["BodyTooLarge", "BodyTooSlow", "Disconnected", "header", "read_body", "refuse_body"]
+__all__ = ["BodyTooLarge", "Disconnected", "declared_length", "header", "read_body", "refuse_body"]
 
-BODY_S = 30.0
-"""How long a whole body may take to arrive."""
 DRAIN_S = 5.0
 DRAIN_BYTES = 16 * 1024 * 1024
 """How much of a refused body is still read: closing on a client that is sending can cost it the answer."""
@@ -21,10 +23,6 @@ DRAIN_BYTES = 16 * 1024 * 1024
 
 class BodyTooLarge(Exception):
     """The body is larger than the limit; nothing more of it has been read."""
-
-
-class BodyTooSlow(Exception):
-    """The body did not arrive within `BODY_S`."""
 
 
 class Disconnected(Exception):
@@ -49,14 +47,6 @@ async def read_body(receive: Receive, *, limit: int, declared: int) -> bytes:
     """The whole body, at most `limit` bytes; `declared` is what Content-Length promised, 0 if nothing."""
     if declared > limit:
         raise BodyTooLarge
-    try:
-        async with asyncio.timeout(BODY_S):
-            return await _read(receive, limit)
-    except TimeoutError:
-        raise BodyTooSlow from None
-
-
-async def _read(receive: Receive, limit: int) -> bytes:
     message = await receive()
     if message["type"] != "http.request":
         raise Disconnected

@@ -27,7 +27,6 @@ from reconciler.errors import (
     UsageError,
 )
 from reconciler.web.answers import (
-    BODY_TOO_SLOW,
     INTERNAL,
     UNAVAILABLE,
     Answer,
@@ -37,7 +36,6 @@ from reconciler.web.answers import (
 )
 from reconciler.web.body import (
     BodyTooLarge,
-    BodyTooSlow,
     Disconnected,
     declared_length,
     header,
@@ -166,8 +164,6 @@ class Endpoint:
                 body=await read_body(receive, limit=self._body_bytes_max, declared=declared),
             )
             return await self._handler(call)
-        except BodyTooSlow:
-            return BODY_TOO_SLOW
         except (BodyTooLarge, Disconnected):
             raise
         except Refused as error:

@@ -16,10 +16,9 @@ from reconciler.errors import ReconcilerError, SnapshotMoved
 from reconciler.model.event import EventProblem, check
 from reconciler.model.fanout import fan_out
 from reconciler.web.access import Scope as TokenScope
-from reconciler.web.answers import BODY_TOO_SLOW, UNAVAILABLE, Answer, problem_answer, send_answer
+from reconciler.web.answers import INTERNAL, UNAVAILABLE, Answer, problem_answer, send_answer
 from reconciler.web.body import (
     BodyTooLarge,
-    BodyTooSlow,
     Disconnected,
     declared_length,
     read_body,
@@ -115,10 +114,13 @@ class Ingest:
         try:
             body = await read_body(receive, limit=BATCH_BYTES_MAX, declared=head.length)
             return await self._accept(decode(body, head.key))
-        except BodyTooSlow:
-            return BODY_TOO_SLOW
         except Unprocessable as error:
             return _unprocessable(error.problems)
+        except (BodyTooLarge, Disconnected):
+            raise
+        except Exception:
+            log.exception("ingest.unexpected")
+            return INTERNAL
 
     async def _accept(self, decoded: Decoded) -> Answer:
         """Check, fan out and store; when the state moved in between, fan out again on the new one."""

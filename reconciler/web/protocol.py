@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol with the bounds it leaves out: a request's head, and a body that nobody reads any more.
+"""uvicorn's HTTP protocol with the bounds it leaves out: how long a request may take, and how large its head may be.
 
-uvicorn waits for ever for a head to end (slowloris), collects headers without limit, and goes on reading the body of
-a request that has been answered. The hot path pays for none of these bounds: timers start only where a read ended in
-the middle of something.
+uvicorn waits for ever for a head or a body to end (slowloris), collects headers without limit, and goes on reading
+the body of a request that has been answered. The hot path pays for none of these bounds: a timer starts only where a
+read ended in the middle of something, and nothing that arrives later restarts it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ __all__ = ["BoundedProtocol"]
 HEAD_S = 10.0
 """How long a request's head may take to arrive, and a new connection to begin one."""
 HEAD_BYTES_MAX = 64 * 1024
-REST_S = 10.0
-"""How long the rest of a body is read after its request has been answered."""
+BODY_S = 30.0
+"""How long a request's body may take to arrive, whether somebody still waits for it or not."""
 
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -51,13 +52,15 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._in_head = False
-                self.transport.write(_HEAD_TOO_LARGE)
-                self.transport.close()
-                return
-        elif self._is_answering():
-            return
-        if self._timer is None:
-            self._start(HEAD_S)
+                self._end(_HEAD_TOO_LARGE)
+            elif self._timer is None:
+                self._start(HEAD_S)
+        elif self._timer is None:
+            cycle = self._cycle()
+            if cycle is not None and cycle.more_body:
+                self._start(BODY_S)
+            elif cycle is None or cycle.response_complete:  # blank lines between requests
+                self._start(HEAD_S)
 
     def on_message_begin(self) -> None:
         self._in_head = True
@@ -73,14 +76,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop()
         super().on_message_complete()
 
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self.cycle.response_complete and self.cycle.more_body and self._timer is None:
-            self._start(REST_S)
-
-    def _is_answering(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle
-        return cycle is not None and not cycle.response_complete
+    def _cycle(self) -> RequestResponseCycle | None:
+        """The last request on this connection, which uvicorn's types claim to be there always."""
+        return self.cycle
 
     def _start(self, seconds: float) -> None:
         self._timer = self.loop.call_later(seconds, self._give_up)
@@ -92,5 +90,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         self._timer = None
+        cycle = self._cycle()
+        is_waited_for = not self._in_head and cycle is not None and cycle.more_body and not cycle.response_started
+        self._end(_TOO_SLOW if is_waited_for else b"")
+
+    def _end(self, last_words: bytes) -> None:
         if not self.transport.is_closing():
+            self.transport.write(last_words)
             self.transport.close()

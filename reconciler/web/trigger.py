@@ -19,7 +19,6 @@ from reconciler.model.sync import NewSync
 from reconciler.web.answers import RETRY_AFTER_S, Answer, send_answer
 from reconciler.web.body import (
     BodyTooLarge,
-    BodyTooSlow,
     Disconnected,
     declared_length,
     header,
@@ -57,11 +56,6 @@ TOO_LARGE = Answer(
     b'{"success": false, "error": "body is larger than 1 MiB"}',
     headers=[(b"connection", b"close")],
 )
-TOO_SLOW = Answer(
-    HTTPStatus.REQUEST_TIMEOUT,
-    b'{"success": false, "error": "body did not arrive in time"}',
-    headers=[(b"connection", b"close")],
-)
 UNAVAILABLE = Answer(
     HTTPStatus.SERVICE_UNAVAILABLE,
     b'{"success": false, "error": "unavailable"}',
@@ -94,9 +88,6 @@ class Trigger:
             self._count("too_large")
             await refuse_body(receive, send, TOO_LARGE)
             return
-        except BodyTooSlow:
-            await self._answer(send, TOO_SLOW, "too_slow")
-            return
         except Disconnected:
             self._count("disconnected")
             return
@@ -120,6 +111,9 @@ class Trigger:
                 await services.refresh()
             except ReconcilerError as error:
                 log.warning("trigger.unavailable", hook_id=hook.id, address=hook.address, reason=error.message)
+                break
+            except Exception:
+                log.exception("trigger.unexpected", hook_id=hook.id, address=hook.address)
                 break
             else:
                 await self._answer(send, QUEUED, "joined" if ticket.joined else "queued")

@@ -162,13 +162,11 @@ def test_an_event_is_accepted_over_the_wire(server: Any) -> None:
 
 def test_a_body_that_drips_is_cut_off(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that does not end in time is a 408, and the connection ends."""
-    monkeypatch.setattr(body_module, "BODY_S", 0.2)
+    monkeypatch.setattr(protocol, "BODY_S", 0.2)
     request = head("POST", "/api/v1/events", AUTHORIZATION.strip(), "Content-Length: 100") + b"{"
     assert exchange(server, request, shut=False).startswith(b"HTTP/1.1 408")
     request = head("POST", server.trigger, "Content-Length: 100") + b"{"
-    answer = exchange(server, request, shut=False)
-    assert answer.startswith(b"HTTP/1.1 408")
-    assert b'"success": false' in answer
+    assert exchange(server, request, shut=False).startswith(b"HTTP/1.1 408")
 
 
 def test_a_refused_body_that_never_ends_is_cut_off(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +219,7 @@ def test_headers_without_end_are_cut_off(server: Any) -> None:
 
 def test_the_rest_of_an_answered_body_is_read_for_a_while_only(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that was told 401 and drips on loses its connection."""
-    monkeypatch.setattr(protocol, "REST_S", 0.2)
+    monkeypatch.setattr(protocol, "BODY_S", 0.2)
     with server.connect() as connection:
         connection.sendall(b"POST /api/v1/events HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nx")
         assert read_all(connection).startswith(b"HTTP/1.1 401")
