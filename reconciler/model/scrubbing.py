@@ -70,5 +70,8 @@ def _forms(secret: str) -> Iterator[bytes]:
 
 def _overlap(data: bytes, form: bytes) -> int:
     """The length of the longest beginning of `form` that `data` ends in, 0 if it is too short to tell."""
-    longest = min(len(form) - 1, len(data))
-    return next((size for size in range(longest, _PARTIAL - 1, -1) if data.endswith(form[:size])), 0)
+    beginning = form[:_PARTIAL]
+    start = data.find(beginning, max(0, len(data) - len(form) + 1))
+    while start >= 0 and not form.startswith(data[start:]):
+        start = data.find(beginning, start + 1)
+    return len(data) - start if start >= 0 else 0
