@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from reconciler.config.declare import effective, former_addresses, former_handles
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["check"]
 
 _DURATION_MAX = {"timeout": "30s", "retry.schedule": "7d", "rotation.overlap": "30d", "sync.timeout": "24h"}
+_OF_ONE_SEVERITY_MAX = 1_000
+_SUGGESTIONS_MAX = 100  # each is a search among all names
 _NEVER_ZERO = frozenset({"timeout", "sync.timeout"})
 _REFERENCE = re.compile(r"\$\{(?:env|file):")
 
@@ -39,6 +42,11 @@ def check(bots: Mapping[str, GatheredBot], problems: list[Problem], *, whole: bo
     `whole` says that every file could be read: otherwise what seems unknown may stand in one that could not.
     """
     checker = _Checker(problems, whole=whole)
+    with suppress(_EnoughErrors):
+        _check_all(bots, checker)
+
+
+def _check_all(bots: Mapping[str, GatheredBot], checker: _Checker) -> None:
     checker.identities("bot", {handle: bot.saying("id") for handle, bot in bots.items()}, "id")
     checker.identities("bot", {handle: bot.saying("name") for handle, bot in bots.items()}, "name")
     claims: dict[str, Entry] = {}
@@ -55,12 +63,17 @@ def check(bots: Mapping[str, GatheredBot], problems: list[Problem], *, whole: bo
         checker.claims(bot, claims)
 
 
+class _EnoughErrors(Exception):
+    """So many errors are found that more would not be read."""
+
+
 class _Checker:
     """The checks of one configuration, adding to one list of problems."""
 
     def __init__(self, problems: list[Problem], *, whole: bool) -> None:
         self.problems = problems
         self.whole = whole
+        self.counts = {Severity.ERROR: 0, Severity.WARNING: 0}
 
     # -- bots and data sources -----------------------------------------------------------------------------------
 
@@ -159,7 +172,8 @@ class _Checker:
             if self.whole:
                 known = list(bot.data_sources)
                 message = f"the bot `{bot.handle}` has no data source `{handle}`"
-                suggestion = did_you_mean(handle, known) or (f"it has {', '.join(known[:10])}" if known else None)
+                near = did_you_mean(handle, known) if len(self.problems) < _SUGGESTIONS_MAX else None
+                suggestion = near or (f"it has {', '.join(known[:10])}" if known else None)
                 self._add(entry, "data_source", Finding("", "unknown-data-source", message, suggestion=suggestion))
         elif event.is_incoming and "sync" not in source.raw:
             place = source.place("")
@@ -213,6 +227,11 @@ class _Checker:
 
     def _add(self, entry: Entry, path: str, finding: Finding, *, also: Any = None, at_key: bool = False) -> None:
         """A problem at the piece of the value that the finding names, as near as the file shows it."""
+        self.counts[finding.severity] += 1
+        if self.counts[finding.severity] > _OF_ONE_SEVERITY_MAX:
+            if finding.severity is Severity.ERROR:
+                raise _EnoughErrors
+            return
         document = entry.document
         index = entry.index(path, value=not at_key)
         length = None

@@ -6,17 +6,20 @@ The validator's messages are never passed on: they echo values, which may be sec
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from reconciler.config.phrases import Fault, phrase
 from reconciler.config.reader import PROBLEMS_MAX
-from reconciler.config.schema import hooks_validator, schema_text
+from reconciler.config.schema import schema_text
 from reconciler.config.suggest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    import jsonschema_rs
 
     from reconciler.config.document import Document
     from reconciler.problem import Problem
@@ -25,7 +28,7 @@ __all__ = ["diagnose"]
 
 _ABOUT_KEYS = frozenset({"required", "falseSchema"})
 _CHILDREN = ("data_sources", "webhooks")
-_ERRORS_MAX = 5_000
+_FAULTS_MAX = 5_000
 _RESOURCE_STEPS = 4  # bots, handle, webhooks, handle
 
 
@@ -34,10 +37,14 @@ def diagnose(document: Document) -> tuple[list[Problem], set[tuple[str | int, ..
 
     The paths are None when there are too many errors to know them all: then nothing in the document can be trusted.
     """
-    errors = list(islice(hooks_validator().iter_errors(document.data), _ERRORS_MAX + 1))
-    faults = [fault for error in errors for fault in _faults(document, error)]
+    faults: list[Fault] = list(islice(_bad_names(_root(), document.data, ()), _FAULTS_MAX))
+    for error in _nameless_validator().iter_errors(document.data):
+        faults += _faults(document, error)
+        if len(faults) >= _FAULTS_MAX:
+            break
+    assert faults, "the validator refuses what this module cannot explain"
     problems = [_problem(document, fault) for fault in islice(_without_echoes(faults), PROBLEMS_MAX)]
-    return problems, None if len(errors) > _ERRORS_MAX else {_block(fault.path) for fault in faults}
+    return problems, None if len(faults) >= _FAULTS_MAX else {_block(fault.path) for fault in faults}
 
 
 def _problem(document: Document, fault: Fault) -> Problem:
@@ -57,9 +64,6 @@ def _faults(document: Document, error: Any) -> Iterator[Fault]:
     if kind == "additionalProperties":
         for key in value:
             yield Fault(kind=kind, path=path, value=value, instance=instance, schema=schema, unknown=key)
-    elif kind == "propertyNames":
-        name = error.kind.error.instance
-        yield Fault(kind=kind, path=path, value=value, instance=instance, schema=schema, unknown=name)
     else:
         yield Fault(kind=kind, path=path, value=value, instance=instance, schema=schema)
 
@@ -93,6 +97,38 @@ def _block(path: Sequence[str | int]) -> tuple[str | int, ...]:
     return tuple(path[:2]) if path[:1] == ("bots",) else tuple(path[:1])
 
 
+def _bad_names(schema: dict[str, Any], data: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
+    """Keys that `propertyNames` refuses.
+
+    Looked for here, because the validator copies the whole mapping into the error of each bad name in it: a file
+    full of bad handles would fill the memory.
+    """
+    schema = _resolved(schema, data)
+    if not isinstance(data, dict):
+        return
+    names = schema.get("propertyNames")
+    for key, value in data.items():
+        if names and not (len(key) <= names["maxLength"] and re.fullmatch(names["pattern"], key)):
+            yield Fault(kind="propertyNames", path=path, value=names, instance=data, schema=schema, unknown=key)
+        child = _child(schema, key)
+        if isinstance(value, dict) and child:
+            yield from _bad_names(child, value, (*path, key))
+
+
+@cache
+def _nameless_validator() -> jsonschema_rs.Draft202012Validator:
+    """The schema without its rules for names."""
+    import jsonschema_rs  # noqa: PLC0415 - 20 ms that only reading YAML needs
+
+    return jsonschema_rs.Draft202012Validator(json.dumps(_without_names(_root())))
+
+
+def _without_names(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {key: _without_names(value) for key, value in schema.items() if key != "propertyNames"}
+    return [_without_names(item) for item in schema] if isinstance(schema, list) else schema
+
+
 @cache
 def _root() -> dict[str, Any]:
     schema: dict[str, Any] = json.loads(schema_text("hooks.schema.json"))
@@ -104,11 +140,16 @@ def _schema_at(data: Any, path: Sequence[str | int]) -> Mapping[str, Any]:
     schema = _resolved(_root(), data)
     for step in path:
         data = data[step]
-        child = schema.get("properties", {}).get(step)
-        if child is None:
-            child = schema.get("items") if isinstance(step, int) else schema.get("additionalProperties")
-        schema = _resolved(child if isinstance(child, dict) else {}, data)
+        schema = _resolved(_child(schema, step), data)
     return schema
+
+
+def _child(schema: Mapping[str, Any], step: str | int) -> dict[str, Any]:
+    """What the schema says of one entry of a mapping or list; nothing where it is silent."""
+    child = schema.get("items") if isinstance(step, int) else schema.get("properties", {}).get(step)
+    if child is None and isinstance(step, str):
+        child = schema.get("additionalProperties")
+    return child if isinstance(child, dict) else {}
 
 
 def _resolved(schema: dict[str, Any], data: Any) -> dict[str, Any]:

@@ -23,7 +23,8 @@ INDEX_BITS = 23
 _INDEX_MASK = (1 << INDEX_BITS) - 1
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _TOKEN = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\n]|'')*'|[\[\]{}]|[^\s#:,\[\]{}]+(?:[:#][^\s,\[\]{}]+)*")
-_SOURCE_CHARS_MAX = 400
+_SOURCE_CHARS_AFTER = 400
+_SOURCE_COLUMN_MAX = 2_000
 
 # What a source line must not repeat: what stands where a secret's origin belongs, and credentials in a URL.
 _LITERAL_SECRET = re.compile(
@@ -143,11 +144,16 @@ class Document:
         )
 
     def source(self, place: Place) -> str:
-        """The line of a place as it may be shown: without its break, literal secrets or credentials."""
+        """The line of a place as it may be shown: without its break, literal secrets or credentials.
+
+        Nothing of a line so long that the place is far from its start.
+        """
+        if place.column > _SOURCE_COLUMN_MAX:
+            return ""
         assert self._lines is not None
         start = self._lines[place.line - 1]
         end = self._lines[place.line] if place.line < len(self._lines) else len(self.text)
-        line = self.text[start : min(end, start + max(place.column, 0) + _SOURCE_CHARS_MAX)].rstrip("\r\n")
+        line = self.text[start : min(end, start + place.column + _SOURCE_CHARS_AFTER)].rstrip("\r\n")
         return _CREDENTIALS.sub(_masked, _LITERAL_SECRET.sub(r"\1…", line))
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "load_texts"]
 
+_PROBLEMS_MAX = 2_000
+
 
 def load(paths: Sequence[str | Path]) -> Desired:
     """The configuration of files and folders. Raises ConfigurationInvalid with every problem, sorted by place."""
@@ -80,7 +82,12 @@ def _load(files: Mapping[str, bytes], folder: str, problems: list[Problem]) -> D
 
 
 def _presentable(problems: Sequence[Problem]) -> list[Problem]:
-    """Sorted by place, each once, and no warning about what an error is about already."""
+    """Sorted by place, each once, and no warning about what an error is about already; not more than can be read."""
     errors = {problem.place for problem in problems if problem.is_error}
     kept = {problem for problem in problems if problem.is_error or problem.place not in errors}
-    return sorted(kept, key=lambda problem: (problem.place, not problem.is_error, problem.code, problem.message))
+    ordered = sorted(kept, key=lambda problem: (problem.place, not problem.is_error, problem.code, problem.message))
+    if len(ordered) <= _PROBLEMS_MAX:
+        return ordered
+    # Errors are never crowded out by warnings.
+    shown = set(sorted(ordered, key=lambda problem: not problem.is_error)[:_PROBLEMS_MAX])
+    return [problem for problem in ordered if problem in shown]

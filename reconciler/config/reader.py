@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
     from reconciler.problem import Problem
 
-__all__ = ["ALIASES_MAX", "DEPTH_MAX", "EXPANSION_MAX", "FILE_BYTES_MAX", "PROBLEMS_MAX", "read"]
+__all__ = ["ALIASES_MAX", "DEPTH_MAX", "DIRECTIVES_MAX", "EXPANSION_MAX", "FILE_BYTES_MAX", "PROBLEMS_MAX", "read"]
 
 FILE_BYTES_MAX = 5 * 1024 * 1024
 DEPTH_MAX = 32
 ALIASES_MAX = 1_000
 EXPANSION_MAX = 500_000
 """How many values the aliases of one file may stand for in all, merged ones included."""
+DIRECTIVES_MAX = 10
+"""The parser compares every directive with every other."""
 PROBLEMS_MAX = 100
 """After how many problems of its own a file is read no further."""
 
@@ -84,6 +86,9 @@ class _Reader:
         """Fill in the document's data; the problems met on the way."""
         yaml = self.yaml
         try:
+            if self.document.text.count("\n%") > DIRECTIVES_MAX:
+                message = "the file has too many lines that begin with %"
+                raise self._stop(self.document.text.index("\n%") + 1, "yaml-syntax", message)
             self.next_event()  # the stream's start
             if type(self.next_event()) is yaml.StreamEndEvent:
                 message = "the file holds nothing: a configuration begins with `version: 1`"
@@ -232,6 +237,8 @@ class _Reader:
             event = self.next_event()
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
+                if depth > DEPTH_MAX:
+                    raise _Stop  # what was reported explains it, and the parser slows down with depth
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
             if depth <= 0:

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 _PLAIN_URL = re.compile(r"https://[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?:[/?][!-\[\]-z|~]*)?")
+_PLAIN_START = re.compile(r"https://[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?[/?]")
 _SCHEME = re.compile(r"(?i)(https?)://")
 _NOT_IN_URL = re.compile(r"[\x00-\x20\x7f\\]")
 _NOT_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -85,7 +86,7 @@ def judge_url(text: str, event: EventType | None) -> tuple[Finding, ...]:
         )
         for token in early
     ]
-    if not early:
+    if not early and not _PLAIN_START.match(text):
         findings += _authority_findings(template)
     if event is not None:
         findings += _token_findings(template.tokens, event, "a URL")

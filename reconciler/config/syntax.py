@@ -22,6 +22,7 @@ _ADVICE = {
     "did not find expected key": "this does not belong to the mapping above it: check the indentation and the quotes",
     "did not find expected '-' indicator": "this does not belong to the list above it: check the indentation",
     "did not find expected <document start>": "the document has ended before this: remove it, or check the brackets",
+    "did not find expected node content": "a value is missing here",
     "found unexpected end of stream": "a quote is opened here and never closed",
     "did not find expected ',' or '}'": "a `,` or `}` is missing before this",
     "did not find expected ',' or ']'": "a `,` or `]` is missing before this",
