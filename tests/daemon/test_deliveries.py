@@ -94,12 +94,13 @@ def test_waiting_deliveries_arrive_after_a_kill(
     tmp_path: Path, receiver: Any, start_daemon: Callable[..., Any]
 ) -> None:
     """What was answered 202 is delivered by the next daemon when this one is killed."""
-    (tmp_path / "hooks.yaml").write_text(hooks_yaml("http://127.0.0.1:9"))
+    patient = {"attempts": 5, "schedule": ["2s"]}
+    (tmp_path / "hooks.yaml").write_text(hooks_yaml("http://127.0.0.1:9", retry=patient))
     daemon = start_daemon("-f", "hooks.yaml")
     ids = {daemon.post_event(CONVERSATION).json()["events"][0]["id"] for _ in range(20)}
     assert len(ids) == 20
     daemon.stop(signal.SIGKILL)
-    (tmp_path / "hooks.yaml").write_text(hooks_yaml(receiver.url))
+    (tmp_path / "hooks.yaml").write_text(hooks_yaml(receiver.url, retry=patient))
 
     start_daemon("-f", "hooks.yaml")
 
@@ -145,7 +146,7 @@ def test_disabled_hook_keeps_what_waits_until_it_is_enabled_again(
     daemon = start_daemon("-f", "hooks.yaml")
     assert daemon.post_event(CONVERSATION).json()["events"][0]["deliveries"] == 1
     yaml.write_text(hooks_yaml(receiver.url, enabled=False))
-    daemon.wait_for_log("snapshot.swapped", generation=2)
+    daemon.wait_for_log("snapshot.swapped", serial=2)
     assert daemon.post_event(CONVERSATION).json()["events"][0]["deliveries"] == 0
     assert receiver.requests == []
 

@@ -57,7 +57,7 @@ def test_changed_file_takes_effect_however_it_is_written(
 
     change(folder / "hooks.yaml", hooks_yaml(receiver.url + "/new"))
 
-    daemon.wait_for_log("snapshot.swapped", generation=2)
+    daemon.wait_for_log("snapshot.swapped", serial=2)
     daemon.post_event(CONVERSATION)
     assert receiver.wait_for(1)[0].path == "/new"
 
@@ -77,7 +77,7 @@ def test_symlink_swap_takes_effect_as_a_mounted_configmap_does_it(
     (folder / "..tmp").symlink_to("..new")
     (folder / "..tmp").replace(folder / "..data")
 
-    daemon.wait_for_log("snapshot.swapped", generation=2)
+    daemon.wait_for_log("snapshot.swapped", serial=2)
     daemon.post_event(CONVERSATION)
     assert receiver.wait_for(1)[0].path == "/new"
 
@@ -147,7 +147,7 @@ def test_old_checkout_reverts_nothing_when_the_daemon_restarts(
     daemon = start_daemon("-f", "hooks.yaml")
     (tmp_path / "ci.yaml").write_text(hooks_yaml(receiver.url + "/ci"))
     assert reconcile("-f", "ci.yaml", "--yes").returncode == 0
-    daemon.wait_for_log("snapshot.swapped", generation=2)
+    daemon.wait_for_log("snapshot.swapped", serial=2)
     daemon.stop()
 
     daemon = start_daemon("-f", "hooks.yaml")
