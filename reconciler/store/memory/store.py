@@ -93,7 +93,7 @@ class MemoryStore:
             if resource.id and resource.id not in present:
                 hook = self._hook(resource.id)
                 hook.deleted, hook.gone_ms = True, None
-        for hook_id in change.clear_gone:
+        for hook_id in change.clear_gone & self._data.hooks.keys():
             self._hook(hook_id).gone_ms = None
         for row in self._data.deliveries.values():
             if row.hook_id in change.cancel_hooks and row.status is DeliveryStatus.PENDING:
