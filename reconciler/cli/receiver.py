@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import httptools
 
 from reconciler.cli.verify import Received
+from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +66,11 @@ class Receiver:
 
     async def run(self, host: str, port: int, ready: Callable[[str], None]) -> None:
         """Serve until `stop` is set; `ready` is told the URL."""
-        server = await asyncio.start_server(self._serve, host, port, limit=_READ_BYTES)
+        try:
+            server = await asyncio.start_server(self._connected, host, port, limit=_READ_BYTES)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "no such address"
+            raise UsageError(f"cannot listen on {host}:{port}: {reason}; choose another --host or --port") from error
         bound_host, bound_port = server.sockets[0].getsockname()[:2]
         ready(f"http://{f'[{bound_host}]' if ':' in bound_host else bound_host}:{bound_port}")
         try:
@@ -84,10 +90,13 @@ class Receiver:
         if self._open:
             await asyncio.wait(self._open)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Known before its first step: a connection that comes in at the very end must be ended, too.
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._open[task] = writer
+        task.add_done_callback(self._open.pop)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         parser = _Parser(writer)
         try:
             while data := await reader.read(_READ_BYTES):
@@ -100,7 +109,6 @@ class Receiver:
         except ConnectionError:
             return
         finally:
-            del self._open[task]
             writer.close()
 
     async def _answer(self, request: Received, writer: asyncio.StreamWriter, *, keep_alive: bool) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["status"]
 
 _SECOND_MS = 1000
+_STORE_KEYS = ("backend", "journal_mode", "file_bytes", "wal_bytes")
+"""Of the store's health, what a person asks for first; JSON has the rest."""
 
 
 @command("status", examples=("reconcile status", "reconcile status --json | jq .queue"))
@@ -36,30 +38,31 @@ def status(format_: str, server: str, store: str) -> None:
 
 
 def _lines(found: Mapping[str, Any]) -> dict[str, str]:
-    """The document as lines for a person; what is nested goes on its line, what this program does not know, too."""
+    """The document as lines for a person; what this program does not know of is shown as it came."""
     lines = {}
     for name, value in found.items():
         if name in ("waiting_for_approval", "problem") or value is None:
             continue
-        lines[name.replace("_", " ")] = _words(value)
+        shown = {key: value[key] for key in _STORE_KEYS if key in value} if name == "store" else value
+        lines[name.replace("_", " ")] = _words(shown)
     return lines
 
 
 def _words(value: Any) -> str:
+    """A value on one line; counts of nothing are left out."""
     if isinstance(value, dict):
-        shown = {name: item for name, item in value.items() if item not in (None, "", [], {})}
-        return ", ".join(
-            f"{name.replace('_', ' ').removesuffix(' ms')} {_item(name, item)}" for name, item in shown.items()
-        )
+        shown = [_item(name, item) for name, item in value.items() if item not in (None, 0, "", [], {})]
+        return ", ".join(shown) or "none"
     if isinstance(value, list):
         return ", ".join(map(_words, value))
-    return str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def _item(name: str, value: Any) -> str:
+    words = name.replace("_", " ").removesuffix(" ms")
     if name.endswith("_ms") and isinstance(value, int):
-        return format_duration(max(value // _SECOND_MS, 1) * _SECOND_MS) if value else "0s"
-    return f"({_words(value)})" if isinstance(value, dict) else _words(value)
+        return f"{words} {format_duration(max(value // _SECOND_MS, 1) * _SECOND_MS)}"
+    return f"{words} ({_words(value)})" if isinstance(value, dict) else f"{words} {_words(value)}"
 
 
 def _warn(found: Mapping[str, Any]) -> None:
