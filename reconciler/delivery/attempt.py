@@ -10,6 +10,7 @@ import orjson
 import structlog
 
 from reconciler.delivery.prepare import prepare
+from reconciler.delivery.sender import BODY_BYTES_KEPT
 from reconciler.errors import EgressRefused, SendFailed, Unrenderable
 from reconciler.model.delivery import Attempt, AttemptError, Settlement
 from reconciler.model.outcome import decide
@@ -127,8 +128,8 @@ def _conclude(
 
 def _kept(reply: Reply, hook: OutgoingHook) -> tuple[str, bytes]:
     """What is recorded of an answer: its headers as JSON, its body, neither with a secret in it."""
-    headers = scrub_bytes(orjson.dumps(reply.headers), hook.scrub).decode()
-    return headers, scrub_bytes(reply.body, hook.scrub) if reply.body else b""
+    headers = scrub_bytes(orjson.dumps(reply.headers), hook.scrub, cut=False).decode()
+    return headers, scrub_bytes(reply.body, hook.scrub, cut=len(reply.body) == BODY_BYTES_KEPT)
 
 
 def _internal(broken: Exception, hook: OutgoingHook, claim: Claim) -> _Failure:

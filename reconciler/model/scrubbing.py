@@ -29,16 +29,21 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
     return scrub_bytes(text.encode("utf-8", "surrogatepass"), secrets).decode("utf-8", "surrogatepass")
 
 
-def scrub_bytes(data: bytes, secrets: Iterable[str]) -> bytes:
-    """As `scrub`, for a body: also a secret's beginning at the end, where the body may have been cut."""
+def scrub_bytes(data: bytes, secrets: Iterable[str], *, cut: bool = True) -> bytes:
+    """As `scrub`, for a body; where it may have been `cut`, also a secret's beginning at the end."""
     found = _compile(tuple(secrets))
     if found is None:
         return data
     pattern, forms = found
     # A plain search for each form is far cheaper than the pattern, and nearly always there is nothing.
-    clean = pattern.sub(MARK.encode(), data) if any(form in data for form in forms) else data
-    cut = max((_overlap(clean, form) for form in forms if len(form) > _PARTIAL), default=0)
-    return clean[: len(clean) - cut] + MARK.encode() if cut else clean
+    for form in forms:
+        if form in data:
+            data = pattern.sub(MARK.encode(), data)
+            break
+    if not cut:
+        return data
+    overlap = max((_overlap(data, form) for form in forms if len(form) > _PARTIAL), default=0)
+    return data[: len(data) - overlap] + MARK.encode() if overlap else data
 
 
 @lru_cache(maxsize=1024)
