@@ -88,7 +88,7 @@ def keyring() -> Keyring:
 def declare() -> Callable[..., Desired]:
     """Bots as they stand in YAML to Desired, without reading YAML: `declare({"support": {"webhooks": {…}}})`.
 
-    The n-th resource stands on line 10 × n, its fields one line below it.
+    The n-th resource stands on line 10 n, its fields one line below it.
     """
     return _declare
 

@@ -39,7 +39,7 @@ def commit_of(
             continue
         changed.add(key)
         before = pairing.before.get(key)
-        after = _resource(change, desired.resources[key], before, pairing, sealer)
+        after = _resource(change, desired.resources[key], before, sealer)
         upserts.append(after)
         if before is None:
             continue
@@ -52,14 +52,13 @@ def commit_of(
         if before.id and before.id == after.id and _is_given_another_chance(before, after):
             cleared.add(before.id)
     upserts.extend(_moved_folders(desired, pairing, changed))
-    occupied = {resource.key for resource in upserts}
     return Commit(
         expected_lineage=state.lineage,
         expected_serial=state.serial,
         lineage=sealer.lineage,
         salt=sealer.salt,
         upserts=tuple(upserts),
-        deletes=tuple(key for key in deletes if key not in occupied),
+        deletes=tuple(deletes),
         renames=renames,
         cancel_hooks=frozenset(cancelled),
         clear_gone=frozenset(cleared),
@@ -67,9 +66,7 @@ def commit_of(
     )
 
 
-def _resource(
-    change: Change, declared: Declared, before: Resource | None, pairing: Pairing, sealer: Sealer
-) -> Resource:
+def _resource(change: Change, declared: Declared, before: Resource | None, sealer: Sealer) -> Resource:
     hook_id, secret = None, None
     if declared.key.kind is Kind.WEBHOOK:
         keeps = before is not None and change.action is not Action.REPLACE
@@ -82,7 +79,7 @@ def _resource(
         base_dir=declared.base_dir,
         id=hook_id,
         secret=secret,
-        moved_from=pairing.sources_carried_out(declared),
+        moved_from=declared.moved_from,
     )
 
 

@@ -99,8 +99,8 @@ class Resource:
     """A resource as it was last applied.
 
     Webhooks alone have an `id` (a UUID, kept for life) and, unless their secret is a reference, a `secret`.
-    `moved_from` are the sources whose claim a rename has carried out: kept so that a swap of two names, left
-    standing in the files, is not swapped back.
+    `moved_from` is the declared one of when this was last written, and so dealt with: kept that a swap of two
+    names, left standing in the files, is not swapped back.
     """
 
     key: Key

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from reconciler.model.resource import Key
 from reconciler.plan.escape import harmless
 from reconciler.plan.words import kind_words, verb
 
 if TYPE_CHECKING:
     from reconciler.plan.plan import Change, Plan
 
-__all__ = ["differing"]
+__all__ = ["differing", "unexplained"]
 
 NAMED_MAX = 20
 """Resources named in the refusal; the rest is counted."""
@@ -34,6 +35,17 @@ def differing(reviewed: Plan, plan: Plan) -> str:
     if len(differ) > NAMED_MAX:
         lines.append(f"  and {len(differ) - NAMED_MAX} more")
     return "\n".join(lines)
+
+
+def unexplained(plan: Plan, base: Plan) -> frozenset[Key]:
+    """The changes of `plan` that `base`, made from the files before a pull request, makes in the same way.
+
+    The pull request's own diff is not what causes them: somebody has not applied, or the state was changed.
+    """
+    before = {_identity(change): _said(change) for change in base.changes}
+    return frozenset(
+        Key(change.kind, change.address) for change in plan.changes if before.get(_identity(change)) == _said(change)
+    )
 
 
 def _identity(change: Change) -> tuple[str, str, bool]:

@@ -174,7 +174,7 @@ def _delete(resource: Resource, desired: Desired, pairing: Pairing) -> Change:
 
 def _place_of_move(declared: Declared, desired: Desired, pairing: Pairing) -> Place:
     """The `moved_from` that did it: the resource's own, or else its bot's."""
-    if declared.key in pairing.carried_out:
+    if declared.key in pairing.claimed:
         return declared.locate("moved_from")
     bot = desired.resources.get(Key(Kind.BOT, declared.key.address.partition("/")[0]))
     return bot.locate("moved_from") if bot is not None else declared.locate("")

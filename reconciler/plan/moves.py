@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from reconciler.model.resource import Key, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
     from reconciler.model.resource import Declared, Desired, Resource, State
 
@@ -20,27 +21,18 @@ __all__ = ["Pairing", "pair"]
 class Pairing:
     """Every declared resource with the applied one it continues, and the applied ones nobody continues.
 
-    `bots` maps the old handle of each renamed bot to its new one. `carried_out` holds, for what was renamed by a
-    `moved_from` of its own, the source it was taken from, spelled with its bot's new handle.
+    `bots` maps the old handle of each renamed bot to its new one. `claimed` are those that were renamed by a
+    `moved_from` of their own, and not only along with their bot.
     """
 
     before: Mapping[Key, Resource]
     removed: tuple[Resource, ...]
     bots: Mapping[str, str] = field(default_factory=dict)
-    carried_out: Mapping[Key, str] = field(default_factory=dict)
+    claimed: AbstractSet[Key] = frozenset()
 
     def translated(self, address: str) -> str:
         """An address with its bot's handle as it is after this plan."""
         return _translated(address, self.bots)
-
-    def sources_carried_out(self, declared: Declared) -> tuple[str, ...]:
-        """What the state has to remember of a resource's `moved_from` once the plan is applied."""
-        if declared.key in self.carried_out:
-            return (self.carried_out[declared.key],)
-        before = self.before.get(declared.key)
-        if before is None:
-            return ()
-        return tuple(source for source in map(self.translated, before.moved_from) if source in declared.moved_from)
 
 
 def pair(desired: Desired, state: State) -> Pairing:
@@ -53,10 +45,10 @@ def pair(desired: Desired, state: State) -> Pairing:
         return _pair_by_address(desired, state)
 
     bots = {key.address: resource for key, resource in state.resources.items() if key.kind is Kind.BOT}
-    moves = _moves(claims[Kind.BOT], _wanted(desired, Kind.BOT), bots, {})
+    moves = _moves(claims[Kind.BOT], bots, {})
     renamed = {old: new for new, old in moves.items()}
     before: dict[Key, Resource] = {}
-    carried_out = {Key(Kind.BOT, new): old for new, old in moves.items()}
+    claimed = {Key(Kind.BOT, new) for new in moves}
     taken: set[Key] = set()
     for kind in Kind:
         present = {
@@ -66,8 +58,8 @@ def pair(desired: Desired, state: State) -> Pairing:
         }
         wanted = _wanted(desired, kind)
         if kind is not Kind.BOT:
-            moves = _moves(claims[kind], wanted, present, renamed)
-            carried_out |= {Key(kind, new): old for new, old in moves.items()}
+            moves = _moves(claims[kind], present, renamed)
+            claimed |= {Key(kind, new) for new in moves}
         vacated = set(moves.values())
         for address in wanted:
             source = moves.get(address, address)
@@ -75,7 +67,7 @@ def pair(desired: Desired, state: State) -> Pairing:
                 before[Key(kind, address)] = present[source]
                 taken.add(present[source].key)
     removed = tuple(resource for key, resource in state.resources.items() if key not in taken)
-    return Pairing(before=before, removed=removed, bots=renamed, carried_out=carried_out)
+    return Pairing(before=before, removed=removed, bots=renamed, claimed=claimed)
 
 
 def _pair_by_address(desired: Desired, state: State) -> Pairing:
@@ -96,55 +88,45 @@ def _translated(address: str, bots: Mapping[str, str]) -> str:
 
 
 def _moves(
-    claims: Mapping[str, Declared],
-    wanted: Collection[str],
-    present: Mapping[str, Resource],
-    bots: Mapping[str, str],
+    claims: Mapping[str, Declared], present: Mapping[str, Resource], bots: Mapping[str, str]
 ) -> dict[str, str]:
     """New address to old, for the claims that still have work to do.
 
     A claim has work to do when its own address is empty, or is emptied by another claim (a chain). What then
-    remains are rings of addresses that are all taken (a swap): they turn once, which the state remembers.
+    remains are rings of addresses that are all taken (a swap): they turn once.
     """
-    sources = {
-        address: tuple(
-            source if source in present else _translated(source, bots) for source in claims[address].moved_from
-        )
-        for address in sorted(claims)
-    }
+    sources = {address: _open_sources(claims[address], present, bots) for address in sorted(claims)}
     moves: dict[str, str] = {}
     taken: set[str] = set()
-    names = set(wanted)
     empty = deque(address for address in sources if address not in present)
     while empty:
         address = empty.popleft()
-        source = next(
-            (each for each in sources[address] if each in present and each not in taken and each != address), None
-        )
+        source = next((each for each in sources[address] if each not in taken), None)
         if source is not None:
             moves[address] = source
             taken.add(source)
-            if source in sources and source in names:
+            if source in sources:
                 empty.append(source)
-    moves |= _rings(sources, present, taken, bots)
-    return moves
+    step = {
+        address: source
+        for address, listed in sources.items()
+        if address in present and address not in taken
+        for source in [next((each for each in listed if each not in taken), None)]
+        if source is not None
+    }
+    return moves | _rings(step)
 
 
-def _rings(
-    sources: Mapping[str, tuple[str, ...]],
-    present: Mapping[str, Resource],
-    taken: Collection[str],
-    bots: Mapping[str, str],
-) -> dict[str, str]:
-    """The swaps: claims in a ring that was not turned before."""
-    step: dict[str, str] = {}
-    for address, listed in sources.items():
-        if address in present and address not in taken:
-            done = {_translated(source, bots) for source in present[address].moved_from}
-            for source in listed:
-                if source in present and source not in taken and source not in done and source != address:
-                    step[address] = source
-                    break
+def _open_sources(declared: Declared, present: Mapping[str, Resource], bots: Mapping[str, str]) -> tuple[str, ...]:
+    """The sources of a claim that the state knows, without those dealt with when this address was last written."""
+    address = declared.key.address
+    done = {_translated(source, bots) for source in present[address].moved_from} if address in present else set()
+    known = (source if source in present else _translated(source, bots) for source in declared.moved_from)
+    return tuple(source for source in known if source in present and source not in done and source != address)
+
+
+def _rings(step: Mapping[str, str]) -> dict[str, str]:
+    """The steps that lead back to where they began."""
     turned: dict[str, str] = {}
     seen: set[str] = set()
     for start in step:

@@ -44,7 +44,7 @@ def test_the_first_apply_makes_a_lineage(bench: Any) -> None:
 
 
 def test_secrets_have_the_form_of_their_direction(bench: Any) -> None:
-    """128 bits in hexadecimal for a trigger's URL, 32 bytes under `whsec_` for signing; sealed, never in the clear."""
+    """128 bits in hexadecimal for a trigger's URL, 32 bytes under `whsec_` for signing; both sealed."""
     bench.apply(bots(crm=CRM, published=TRIGGER))
     trigger = secret_of(bench.state, "b/published", keyring=bench.keyring)
     signing = secret_of(bench.state, "b/crm", keyring=bench.keyring)
@@ -169,7 +169,7 @@ def test_a_secret_moves_between_generated_and_referenced(bench: Any) -> None:
     ("edit", "cleared"),
     [({"url": "https://new.example.com"}, True), ({"enabled": False}, True), ({"timeout": "5s"}, False)],
 )
-def test_a_gone_mark_is_cleared_by_what_mends_it(edit: dict[str, Any], cleared: bool, bench: Any) -> None:
+def test_a_gone_mark_is_cleared_by_what_mends_it(*, edit: dict[str, Any], cleared: bool, bench: Any) -> None:
     """A changed URL, or switching the hook; no other edit."""
     commits: list[Commit] = []
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler import plan
-from reconciler.model.resource import Desired, State
 from reconciler.plan.compare import differing
 from reconciler.plan.plan import Base, Observation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from reconciler.model.resource import Desired, State
 
     Declare = Callable[..., Desired]
     Apply = Callable[..., State]

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler import plan
-from reconciler.model.resource import Desired, State
+from reconciler.model.resource import EMPTY_STATE
 from reconciler.plan.guards import Allowance, guards_of
 from reconciler.plan.moves import pair
 from reconciler.plan.plan import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from reconciler.model.resource import Desired, State
 
     Declare = Callable[..., Desired]
     Apply = Callable[..., State]
@@ -42,7 +44,7 @@ def guards(
     [(9, 8, False), (10, 3, False), (10, 4, True), (50, 10, False), (50, 11, True), (33, 10, True)],
 )
 def test_many_deletions_at_once_are_refused(
-    existing: int, deleted: int, refused: bool, declare: Declare, applied: Apply
+    *, existing: int, deleted: int, refused: bool, declare: Declare, applied: Apply
 ) -> None:
     """More than 30 % or more than 10, from ten existing hooks on."""
     state = applied(declare(fleet(existing)))
@@ -96,7 +98,7 @@ def test_an_empty_configuration_is_refused(declare: Declare, applied: Apply) -> 
     assert guards(declare({}), state) == [("empty-configuration", None, "--allow-delete-all")]
     assert guards(declare({}), state, allow=Allowance(all=True)) == []
     assert guards(declare({"b": {}}), state) == []
-    assert guards(declare({}), State()) == []
+    assert guards(declare({}), EMPTY_STATE) == []
 
 
 def test_a_renamed_hook_is_not_lost(declare: Declare, applied: Apply) -> None:

@@ -150,7 +150,7 @@ def test_an_edited_url_is_one_change_of_one_field(declare: Declare, applied: App
     ],
 )
 def test_an_edit_is_an_update(
-    path: str, value: Any, fields: list[Any], warned: list[str], declare: Declare, applied: Apply
+    *, path: str, value: Any, fields: list[Any], warned: list[str], declare: Declare, applied: Apply
 ) -> None:
     """Nested fields have dotted paths; a warning says what somebody outside will notice."""
     change = changed(path, value, declare, applied)

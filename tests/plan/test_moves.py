@@ -43,7 +43,7 @@ def settled(desired: Desired, state: State) -> State:
     """The state after applying the pairing of `desired`."""
     pairing = pair(desired, state)
     resources = {
-        key: replace(pairing.before[key], key=key, moved_from=pairing.sources_carried_out(declared))
+        key: replace(pairing.before[key], key=key, moved_from=declared.moved_from)
         for key, declared in desired.resources.items()
         if key in pairing.before
     }
@@ -165,3 +165,19 @@ def test_a_swap_survives_the_rename_of_its_bot(declare: Declare, applied: Apply)
     after = settled(renamed, state)
     assert continued(renamed, after) == {"b/x": "b/x", "b/y": "b/y"}
     assert after.resources[Key(Kind.WEBHOOK, "b/x")].id == "id-a/y"
+
+
+def test_a_swap_that_was_declared_from_the_first_apply_on_never_turns(declare: Declare, applied: Apply) -> None:
+    """In a new state there was nothing to move; the lines are as stale there as they are elsewhere."""
+    desired = declare(hooks("a", x="y", y="x"))
+    assert continued(desired, settled(desired, applied(desired))) == {"a/x": "a/x", "a/y": "a/y"}
+
+
+def test_a_claim_that_was_dealt_with_takes_nothing_when_its_address_is_emptied(
+    declare: Declare, applied: Apply
+) -> None:
+    """Y came from x once; renaming y to z and declaring a new y leaves the new x alone, whatever y still says."""
+    both = applied(declare(hooks("a", "x", "y")))
+    y = Key(Kind.WEBHOOK, "a/y")
+    state = replace(both, resources=both.resources | {y: replace(both.resources[y], moved_from=("a/x",))})
+    assert continued(declare(hooks("a", "x", y="x", z="y")), state) == {"a/x": "a/x", "a/y": None, "a/z": "a/y"}

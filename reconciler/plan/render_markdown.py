@@ -1,0 +1,265 @@
+"""A plan as a comment on a pull request: what needs a decision first, and within what a comment may hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.model.resource import Key
+from reconciler.plan.consequences import GRAVE
+from reconciler.plan.escape import harmless
+from reconciler.plan.lines import line_diff
+from reconciler.plan.markdown_text import code, fenced, html_code, prose, row
+from reconciler.plan.plan import Action
+from reconciler.plan.words import (
+    counted,
+    field_value,
+    is_long_text,
+    kind_words,
+    place_words,
+    summary_line,
+    traffic_matters,
+    traffic_words,
+    verb,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from reconciler.plan.plan import Change, FieldChange, Plan
+
+__all__ = ["CHARACTERS_MAX", "MARKER", "render_markdown"]
+
+CHARACTERS_MAX = 60_000
+"""Of the whole comment; GitHub takes 65,536."""
+
+MARKER = "webhook-reconciler:plan"
+"""Stands hidden in the first line, so that the next plan updates the same comment."""
+
+_SIGNS = {
+    Action.DELETE: "🔴",
+    Action.REPLACE: "🔴",
+    Action.ROTATE: "🟠",
+    Action.RENAME: "🔵",
+    Action.UPDATE: "🟡",
+    Action.CREATE: "🟢",
+}
+_ENDING = frozenset({Action.DELETE, Action.REPLACE, Action.ROTATE})
+_LISTED_MAX = 100
+"""Addresses in a list that stands in for details."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Detail:
+    """How much is said. Additions give way first, what needs attention last."""
+
+    diffs_of: frozenset[Action]
+    listed: frozenset[Action]
+    whole_bodies: bool = True
+    attention_in_full: bool = True
+    attention_max: int | None = None
+
+
+_ALL = frozenset(Action)
+_NOT_ADDED = _ALL - {Action.CREATE}
+_DEGREES = (
+    _Detail(diffs_of=_ALL, listed=frozenset()),
+    _Detail(diffs_of=_NOT_ADDED, listed=frozenset({Action.CREATE})),
+    _Detail(diffs_of=_NOT_ADDED, listed=frozenset()),
+    _Detail(diffs_of=_NOT_ADDED, listed=frozenset(), whole_bodies=False),
+    _Detail(diffs_of=_ENDING, listed=frozenset({Action.UPDATE, Action.RENAME}), whole_bodies=False),
+    _Detail(diffs_of=frozenset(), listed=frozenset({Action.UPDATE, Action.RENAME})),
+    _Detail(diffs_of=frozenset(), listed=frozenset()),
+    _Detail(diffs_of=frozenset(), listed=frozenset(), attention_in_full=False),
+    _Detail(diffs_of=frozenset(), listed=frozenset(), attention_in_full=False, attention_max=1_000),
+    _Detail(diffs_of=frozenset(), listed=frozenset(), attention_in_full=False, attention_max=100),
+)
+
+
+def render_markdown(
+    plan: Plan,
+    *,
+    marker: str = MARKER,
+    command: str = "reconcile",
+    unexplained: AbstractSet[Key] = frozenset(),
+    characters_max: int = CHARACTERS_MAX,
+) -> str:
+    """The plan as markdown of at most `characters_max` characters, the same for equal plans.
+
+    `command` is what applies it, without the flags that its guards ask for. `unexplained` are the changes that
+    would be made without this pull request as well (`compare.unexplained`).
+    """
+    text = ""
+    for detail in _DEGREES:
+        text = "\n".join(_sections(plan, detail, marker, command, unexplained)) + "\n"
+        if len(text) <= characters_max:
+            return text
+    cut = "\n\nThe rest did not fit; see the plan's JSON.\n"
+    return text[: characters_max - len(cut)].rpartition("\n")[0] + cut
+
+
+def _sections(plan: Plan, detail: _Detail, marker: str, command: str, unexplained: AbstractSet[Key]) -> Iterator[str]:
+    yield f"<!-- {marker.replace('--', '-')} -->"
+    yield f"### {_verdict(plan)}"
+    yield ""
+    yield prose(summary_line(plan)).replace("\\", "") if plan.is_empty else f"**{summary_line(plan)}**"
+    attention = list(_attention(plan, unexplained))
+    if attention:
+        yield from ("", "#### Needs attention", "")
+        yield from _attention_table(attention, detail)
+    for change in plan.changes:
+        if change.action in detail.diffs_of:
+            yield ""
+            yield from _details(change, whole_bodies=detail.whole_bodies)
+    yield from _in_place_of_details(plan, detail)
+    if plan.drift:
+        yield from ("", "#### Drift", "", row("Webhook", "What", "Since", "What clears it"), row(*["---"] * 4))
+        for drift in plan.drift:
+            yield row(code(drift.address), prose(drift.message), drift.since or "", prose(drift.clears))
+    yield ""
+    yield from _footer(plan, command)
+
+
+def _verdict(plan: Plan) -> str:
+    if plan.is_empty:
+        return "✅ Webhooks: no changes"
+    total = plan.summary
+    counts = {
+        Action.DELETE: total.delete,
+        Action.REPLACE: total.replace,
+        Action.ROTATE: total.rotate,
+        Action.UPDATE: total.update,
+        Action.RENAME: total.rename,
+        Action.CREATE: total.create,
+    }
+    said = " · ".join(f"{_SIGNS[action]} {count} to {verb(action)}" for action, count in counts.items() if count)
+    guards = f" · ⛔ {counted(len(plan.guards), 'guard', 'guards')}" if plan.guards else ""
+    return f"Webhooks: {said}{guards}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Concern:
+    """A row of what needs attention."""
+
+    sign: str
+    subject: str
+    reasons: tuple[str, ...]
+    place: str = ""
+
+
+def _attention(plan: Plan, unexplained: AbstractSet[Key]) -> Iterator[_Concern]:
+    for guard in plan.guards:
+        reason = f"{guard.message}; allow it with `{guard.allow}`"
+        yield _Concern(sign="⛔ guard", subject=guard.address or "the whole plan", reasons=(reason,))
+    starting: list[Change] = []
+    for change in plan.changes:
+        reasons = [
+            warning.message
+            for warning in change.warnings
+            if change.action in _ENDING or warning.code in GRAVE or warning.code == "looks-renamed"
+        ]
+        if Key(change.kind, change.address) in unexplained:
+            reasons.append("not caused by this pull request: the state differs from its base as well")
+        elif change.action is Action.CREATE and {warning.code for warning in change.warnings} == {"traffic-starts"}:
+            starting.append(change)
+            continue
+        seen = plan.observed.get(change.address)
+        if seen is not None and traffic_matters(change):
+            reasons.append(traffic_words(change, seen))
+        if reasons or change.action in _ENDING:
+            yield _Concern(
+                sign=f"{_SIGNS[change.action]} {verb(change.action)}",
+                subject=change.address,
+                reasons=tuple(reasons),
+                place=place_words(change.file, change.line),
+            )
+    for change in starting:
+        yield _Concern(
+            sign="🟢 add",
+            subject=change.address,
+            reasons=("traffic starts as soon as this is applied",),
+            place=place_words(change.file, change.line),
+        )
+
+
+def _attention_table(concerns: Sequence[_Concern], detail: _Detail) -> Iterator[str]:
+    if detail.attention_in_full:
+        yield row("", "What", "Why", "Where")
+        yield row(*["---"] * 4)
+        for concern in concerns:
+            reasons = "<br>".join(prose(reason) for reason in concern.reasons)
+            yield row(concern.sign, code(concern.subject), reasons, code(concern.place) if concern.place else "")
+        return
+    groups: dict[str, list[str]] = {}
+    for concern in concerns:
+        groups.setdefault(concern.sign, []).append(concern.subject)
+    for sign, subjects in groups.items():
+        shown = subjects[: detail.attention_max]
+        more = f" and {len(subjects) - len(shown)} more" if len(shown) < len(subjects) else ""
+        yield f"- {sign} ({len(subjects)}): {' '.join(code(subject) for subject in shown)}{more}"
+
+
+def _details(change: Change, *, whole_bodies: bool) -> Iterator[str]:
+    place = place_words(change.file, change.line)
+    where = f" {html_code(place)}" if place else ""
+    yield (
+        f"<details><summary>{_SIGNS[change.action]} {verb(change.action)} {kind_words(change.kind)}"
+        f" {html_code(change.address)}{where}</summary>"
+    )
+    yield ""
+    yield fenced([line for field in change.fields for line in _diff(field, whole_bodies=whole_bodies)], "diff")
+    calm = [warning.message for warning in change.warnings]
+    if calm:
+        yield ""
+        yield from (f"- {prose(message)}" for message in calm)
+    yield ""
+    yield "</details>"
+
+
+def _diff(field: FieldChange, *, whole_bodies: bool) -> Iterator[str]:
+    path = harmless(field.path)
+    if not is_long_text(field):
+        if field.before is not None:
+            yield f"- {path}: {field_value(field, field.before)}"
+        if field.after is not None:
+            yield f"+ {path}: {field_value(field, field.after)}"
+        return
+    before = field.before if isinstance(field.before, str) else ""
+    after = field.after if isinstance(field.after, str) else ""
+    lines = line_diff(before, after)
+    if not whole_bodies:
+        taken, added = (sum(1 for line in lines if line.sign == sign) for sign in "-+")
+        yield f"! {path}: {counted(taken, 'line', 'lines')} removed, {counted(added, 'line', 'lines')} added"
+        return
+    yield f"@@ {path} @@"
+    for sign, text in lines:
+        yield f"{' ' if sign == '@' else sign} {'… ' if sign == '@' else ''}{harmless(text)}".rstrip()
+
+
+def _in_place_of_details(plan: Plan, detail: _Detail) -> Iterator[str]:
+    """Of what has no details, the addresses, or at least how many there are."""
+    for action in Action:
+        if action in detail.diffs_of:
+            continue
+        addresses = [
+            f"{kind_words(change.kind)} {code(change.address)}" for change in plan.changes if change.action is action
+        ]
+        if not addresses:
+            continue
+        yield ""
+        if action in detail.listed and len(addresses) <= _LISTED_MAX:
+            yield f"{_SIGNS[action]} {verb(action)}: {', '.join(addresses)}"
+        else:
+            yield f"{_SIGNS[action]} {len(addresses)} to {verb(action)}; the details did not fit, see the plan's JSON"
+
+
+def _footer(plan: Plan, command: str) -> Iterator[str]:
+    lineage = f" of {code(plan.base.lineage)}" if plan.base.lineage else ", not applied yet"
+    state = f"serial {plan.base.serial}{lineage}"
+    commit = f" · commit {code(plan.commit)}" if plan.commit else ""
+    yield f"<sub>configuration {code(plan.config_digest)} · state {state}{commit}</sub>"
+    if not plan.is_empty:
+        flags = dict.fromkeys(guard.allow for guard in plan.guards)
+        yield ""
+        yield f"Apply with {code(' '.join((command, *flags)))}"
