@@ -99,6 +99,8 @@ def open_writer(path: Path) -> apsw.Connection:
         )
         try:
             connection.set_busy_timeout(_BUSY_MS)
+            if not _is_blank(connection):
+                require_ours(connection, path)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")

@@ -332,7 +332,12 @@ def _copy(connection: apsw.Connection, path: Path) -> None:
     except OSError as error:
         raise UsageError(f"cannot write a backup to {path}: {error.strerror or error}") from error
     try:
-        connection.execute("VACUUM INTO ?", (str(path),))
+        # VACUUM INTO writes to the copy only, but counts as writing.
+        connection.execute("PRAGMA query_only = OFF")
+        try:
+            connection.execute("VACUUM INTO ?", (str(path),))
+        finally:
+            connection.execute("PRAGMA query_only = ON")
         os.fsync(descriptor)
         folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
