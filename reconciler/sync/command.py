@@ -8,16 +8,15 @@ variable: keys, tokens and the store are no business of a sync's. It runs in the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
+import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self, cast
 
 from reconciler.sync.result import Failed, of_command
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
     from collections.abc import Mapping
 
     from reconciler.model.hook import CommandSync, DataSource
@@ -31,7 +30,6 @@ OUTPUT_BYTES_MAX = 64 * 1024
 ENDING_S = 5.0
 """How long a killed command may take to be gone, and output held open by a process that fled its group to end."""
 
-_CHUNK_BYTES = 64 * 1024
 _OWN = "RECONCILER_"
 _SUPERVISOR = str(Path(__file__).with_name("supervise.py"))
 _SIGNALLED = 128
@@ -42,15 +40,14 @@ async def run_command(
 ) -> Result:
     """Run the command to its end or its time-out. Cancelled, it kills the command before it passes that on."""
     reading, writing = os.pipe()
-    lifeline = _Lifeline(writing)
-    try:
+    with _Lifeline(writing) as lifeline:
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-I", "-S", _SUPERVISOR, str(reading), *sync.argv),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+            transport, process = await asyncio.get_running_loop().subprocess_exec(
+                _Process,
+                *(sys.executable, "-I", "-S", _SUPERVISOR, str(reading), *sync.argv),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 env=environment_of(source, claim, environ),
                 pass_fds=(reading,),
                 start_new_session=True,
@@ -59,9 +56,10 @@ async def run_command(
             return Failed(reason=f"the command could not be started: {error.strerror}")
         finally:
             os.close(reading)
-        return await _see_through(process, source, claim, lifeline)
-    finally:
-        lifeline.cut()
+        try:
+            return await _see_through(transport, process, claim.body, source.timeout_ms / 1000, lifeline)
+        finally:
+            transport.close()
 
 
 def environment_of(source: DataSource, claim: SyncClaim, environ: Mapping[str, str]) -> dict[str, str]:
@@ -79,68 +77,72 @@ class _Lifeline:
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+
     def cut(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
-async def _see_through(process: Process, source: DataSource, claim: SyncClaim, lifeline: _Lifeline) -> Result:
-    """Feed, drain and wait, all at once, until the command has ended or has been ended."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    stdout, stderr = bytearray(), bytearray()
-    streams = [
-        asyncio.create_task(_feed(process.stdin, claim.body)),
-        asyncio.create_task(_keep_end(process.stdout, stdout)),
-        asyncio.create_task(_keep_end(process.stderr, stderr)),
-    ]
+class _Process(asyncio.SubprocessProtocol):
+    """The supervisor as seen from here: the end of what it and the command say, and when that and they end."""
+
+    def __init__(self) -> None:
+        self.kept = {1: bytearray(), 2: bytearray()}
+        self.exited = asyncio.Event()
+        self.silent = asyncio.Event()
+        self._speaking = {1, 2}
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self.kept[fd] += data
+        del self.kept[fd][:-OUTPUT_BYTES_MAX]
+
+    def pipe_connection_lost(self, fd: int, _exc: Exception | None) -> None:
+        self._speaking.discard(fd)
+        if not self._speaking:
+            self.silent.set()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+
+
+async def _see_through(
+    transport: asyncio.SubprocessTransport, process: _Process, body: bytes, timeout_s: float, lifeline: _Lifeline
+) -> Result:
+    """Feed the command and wait until it has ended or has been ended, and what it said is here."""
+    stdin = cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
+    stdin.write(body)
+    stdin.write_eof()
     timed_out = False
     try:
-        try:
-            async with asyncio.timeout(source.timeout_ms / 1000):
-                await process.wait()
-        except TimeoutError:
-            timed_out = True
-        finally:
-            lifeline.cut()
-            await _bury(process)
-        await asyncio.wait(streams, timeout=ENDING_S)
+        async with asyncio.timeout(timeout_s):
+            await process.exited.wait()
+    except TimeoutError:
+        timed_out = True
     finally:
-        for stream in streams:
-            stream.cancel()
-        await asyncio.gather(*streams, return_exceptions=True)
+        lifeline.cut()
+        if not await _comes(process.exited):
+            transport.kill()
+            await process.exited.wait()
     if timed_out:
-        return Failed(reason=f"the command did not end within {source.timeout_ms / 1000:g} s and was killed")
-    code = process.returncode
+        return Failed(reason=f"the command did not end within {timeout_s:g} s and was killed")
+    await _comes(process.silent)
+    code = transport.get_returncode()
     assert code is not None
-    return of_command(_SIGNALLED - code if code > _SIGNALLED else code, bytes(stdout), bytes(stderr))
+    return of_command(
+        _SIGNALLED - code if code > _SIGNALLED else code, bytes(process.kept[1]), bytes(process.kept[2])
+    )
 
 
-async def _bury(process: Process) -> None:
-    """Wait until the supervisor, and with it the command, is gone."""
+async def _comes(event: asyncio.Event) -> bool:
+    """Whether what must come soon does."""
     try:
         async with asyncio.timeout(ENDING_S):
-            await process.wait()
+            return await event.wait()
     except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-
-
-async def _feed(stdin: asyncio.StreamWriter, body: bytes) -> None:
-    """Write the body; a command that does not read it is free not to."""
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        stdin.write(body)
-        await stdin.drain()
-    stdin.close()
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        await stdin.wait_closed()
-
-
-async def _keep_end(stream: asyncio.StreamReader, kept: bytearray) -> None:
-    """Read to the end and keep the last of it."""
-    while chunk := await stream.read(_CHUNK_BYTES):
-        kept += chunk
-        del kept[:-OUTPUT_BYTES_MAX]
+        return False

@@ -25,6 +25,8 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     lifeline, argv = int(arguments[0]), arguments[1:]
     os.set_inheritable(lifeline, False)
+    os.closerange(3, lifeline)  # whatever else the daemon may have let through
+    os.closerange(lifeline + 1, os.sysconf("SC_OPEN_MAX"))
     try:
         command = os.posix_spawnp(argv[0], argv, os.environ, setpgroup=0, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
     except OSError as error:
