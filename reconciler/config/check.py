@@ -135,8 +135,8 @@ class _Checker:
         if "timeout" in raw:
             self._duration(entry, "timeout", raw["timeout"])
         if "retry" in raw:
-            for wait in raw["retry"].get("schedule", ()):
-                self._duration(entry, "retry.schedule", wait)
+            for position, wait in enumerate(raw["retry"].get("schedule", ())):
+                self._duration(entry, "retry.schedule", wait, item=f".{position}")
         if "secret" in raw:
             self._referenced_secret(entry, raw)
         self._report(entry, "url", judge_url(raw["url"], event))
@@ -206,13 +206,13 @@ class _Checker:
         for name, value in headers.items():
             self._report(entry, f"{path}.{name}", judge_header(value, event))
 
-    def _duration(self, entry: Entry, path: str, text: str) -> None:
+    def _duration(self, entry: Entry, path: str, text: str, *, item: str = "") -> None:
         most = _DURATION_MAX[path]
         duration = parse_duration(text)
         if duration > parse_duration(most) or (duration == 0 and path in _NEVER_ZERO):
             above_zero = "more than 0 and " if path in _NEVER_ZERO else ""
             message = f"`{path.rpartition('.')[2]}` must be {above_zero}at most {most}"
-            self._add(entry, path, Finding(text, "out-of-range", message))
+            self._add(entry, f"{path}{item}", Finding("", "out-of-range", message))
 
     def _no_references(self, entry: Entry, keys: Iterable[str]) -> None:
         for key in keys:

@@ -159,7 +159,7 @@ class _Reader:
                 value = self._alias(event.anchor, index)
                 if mapping and key is None:
                     if not isinstance(value, str):
-                        self._add(
+                        self._report_at(
                             index, "yaml-key", "this alias stands for a value that cannot be a key: write the key"
                         )
                         value = "*"
@@ -197,7 +197,7 @@ class _Reader:
     def _decorated(self, event: Any, index: int) -> None:
         """Refuse a tag; remember a scalar's anchor (with its text: a plain one's value comes later)."""
         if event.tag is not None:
-            self._add(index, "yaml-tag", f"the tag `{event.tag[:40]}` is not supported: remove it")
+            self._report_at(index, "yaml-tag", f"the tag `{event.tag[:40]}` is not supported: remove it")
         if event.anchor is not None and type(event) is self.yaml.ScalarEvent:
             self.anchors[event.anchor] = event.value
             self.weights[event.anchor] = 1
@@ -209,10 +209,10 @@ class _Reader:
             first = marks[list(container).index(key)] >> INDEX_BITS
             place = self.document.place(first)
             message = f"the key `{key[:80]}` stands here a second time; the first is on line {place.line}"
-            self._add(index, "duplicate-key", message, also=place)
+            self._report_at(index, "duplicate-key", message, also=place)
             return _Dropped()
         if not key:
-            self._add(index, "yaml-key", "a key is missing before this colon")
+            self._report_at(index, "yaml-key", "a key is missing before this colon")
             return _Dropped()
         assert plain
         return _Merge()
@@ -222,9 +222,9 @@ class _Reader:
         text = self.document.text
         if flow and index and text[index - 1 : index + 1] == "{{":
             message = "a template like {{conversation.id}} is read as a mapping here: put the value in quotes"
-            self._add(index - 1, "unquoted-template", message)
+            self._report_at(index - 1, "unquoted-template", message)
         else:
-            self._add(index, "yaml-key", "a mapping or a list cannot be a key: keys are plain text")
+            self._report_at(index, "yaml-key", "a mapping or a list cannot be a key: keys are plain text")
         self.skipped = True
         self._skip(1)
         self._skip(0)
@@ -294,7 +294,9 @@ class _Reader:
         """Add what a `<<` brings and the mapping does not say itself; of several sources the first wins."""
         for source in value if isinstance(value, list) else [value]:
             if not isinstance(source, dict):
-                self._add(index, "yaml-merge", "`<<` merges a mapping or a list of mappings, and this is neither")
+                self._report_at(
+                    index, "yaml-merge", "`<<` merges a mapping or a list of mappings, and this is neither"
+                )
                 return
             for (key, entry), mark in zip(source.items(), self.marks[id(source)], strict=True):
                 if key not in container:
@@ -302,10 +304,12 @@ class _Reader:
                     marks.append(mark)
 
     def _unrepresentable(self, index: int) -> None:
-        self._add(index, "yaml-number", "this number is beyond what JSON can hold: put it in quotes if it is text")
+        self._report_at(
+            index, "yaml-number", "this number is beyond what JSON can hold: put it in quotes if it is text"
+        )
 
     def _nul(self, index: int) -> None:
-        self._add(index, "control-character", "a NUL character stands in this text")
+        self._report_at(index, "control-character", "a NUL character stands in this text")
 
     def _lint(self) -> None:
         """Warn of plain scalars that a YAML 1.1 reader takes for something else; one more pass, only where needed."""
@@ -326,7 +330,7 @@ class _Reader:
                 )
                 self.problems.append(problem)
 
-    def _add(self, index: int, code: str, message: str, *, also: Any = None) -> None:
+    def _report_at(self, index: int, code: str, message: str, *, also: Any = None) -> None:
         self.problems.append(self.document.problem(index, code, message, also=also))
         if len(self.problems) >= PROBLEMS_MAX:
             raise _Stop
