@@ -20,10 +20,13 @@ class Line(NamedTuple):
 
 
 def line_diff(before: str, after: str) -> list[Line]:
-    """What to take away and what to add to get from one text to the other."""
-    if before.endswith("\n") and after.endswith("\n"):
-        before, after = before[:-1], after[:-1]
-    old, new = before.split("\n"), after.split("\n")
+    """What to take away and what to add to get from one text to the other; an empty text has no lines.
+
+    A line break at the end shows, as the empty line it makes, only where it is what differs.
+    """
+    if not before or not after or before.endswith("\n") == after.endswith("\n"):
+        before, after = before.removesuffix("\n"), after.removesuffix("\n")
+    old, new = (text.split("\n") if text else [] for text in (before, after))
     head = 0
     while head < min(len(old), len(new)) and old[head] == new[head]:
         head += 1

@@ -11,7 +11,7 @@ __all__ = ["code", "fenced", "html_code", "prose", "row"]
 
 _BACKTICKS = re.compile(r"`+")
 _SPAN = re.compile(r"`([^`]+)`")
-_MARKUP = re.compile(r"([\\*_{}\[\]()#+!|~$:-])")
+_MARKUP = re.compile(r"([\\*_\[\]#|~$]|^[-+])")
 _TRIGGERS = re.compile(r"([@#/.]|GH-|\bwww)")
 """What turns into a mention, a reference or a link once markup is done; a word joiner after it prevents that."""
 

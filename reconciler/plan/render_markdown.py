@@ -234,7 +234,7 @@ def _diff(field: FieldChange, *, whole_bodies: bool) -> Iterator[str]:
         return
     yield f"@@ {path} @@"
     for sign, text in lines:
-        yield f"{' ' if sign == '@' else sign} {'… ' if sign == '@' else ''}{harmless(text)}".rstrip()
+        yield (f"  … {text}" if sign == "@" else f"{sign} {harmless(text)}").rstrip()
 
 
 def _in_place_of_details(plan: Plan, detail: _Detail) -> Iterator[str]:

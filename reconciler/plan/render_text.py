@@ -104,8 +104,9 @@ def _field(change: Change, field: FieldChange, paint: _Paint, width: int | None,
         yield f"    {path}"
         before = field.before if isinstance(field.before, str) else ""
         after = field.after if isinstance(field.after, str) else ""
-        for sign, text in _one_sided(change, before, after) or line_diff(before, after):
-            yield paint(_LINE_COLOURS.get(sign, ""), f"        {sign} {harmless(text)}".rstrip())
+        for sign, text in line_diff(before, after):
+            shown = f"… {text}" if sign == "@" else f"{sign} {harmless(text)}"
+            yield paint(_LINE_COLOURS.get(sign, ""), f"        {shown}".rstrip())
         return
     before_words, after_words = field_value(field, field.before), field_value(field, field.after)
     if change.action is Action.CREATE:
@@ -120,12 +121,3 @@ def _field(change: Change, field: FieldChange, paint: _Paint, width: int | None,
             yield paint("32", f"        + {after_words}")
         else:
             yield line
-
-
-def _one_sided(change: Change, before: str, after: str) -> list[tuple[str, str]]:
-    """A text that appears or goes as a whole, without the empty line a diff would set against it."""
-    if change.action is Action.CREATE or not before:
-        return [("+", text) for text in after.rstrip("\n").split("\n")]
-    if change.action is Action.DELETE or not after:
-        return [("-", text) for text in before.rstrip("\n").split("\n")]
-    return []

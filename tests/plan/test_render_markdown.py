@@ -1,0 +1,137 @@
+"""`plan.render_markdown`; what whole comments look like stands in the golden files."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler import plan
+from reconciler.model.resource import EMPTY_STATE, Key, Kind
+from reconciler.plan.compare import unexplained
+from reconciler.plan.markdown_text import code, fenced, prose, row
+from reconciler.plan.render_markdown import CHARACTERS_MAX, render_markdown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reconciler.model.resource import Desired, State
+
+    Declare = Callable[..., Desired]
+    Apply = Callable[..., State]
+
+HOOK = {"type": "conversation.started", "url": "https://a.example.com"}
+
+
+def bots(**hooks: Any) -> dict[str, Any]:
+    """A bot with these hooks."""
+    return {"b": {"webhooks": hooks}}
+
+
+def many(count: int, **more: Any) -> dict[str, Any]:
+    """As many hooks, with long bodies."""
+    body = "\n".join(f"a line of a rather long body, number {number}" for number in range(20))
+    return {f"h{number:04}": HOOK | {"custom_payload": {"body": body}} | more for number in range(count)}
+
+
+def test_the_comment_is_found_again_by_its_marker(declare: Declare) -> None:
+    """Hidden in the first line, and nothing that is passed can end the comment it stands in."""
+    made = plan.make(declare(bots(x=HOOK)), EMPTY_STATE)
+    assert render_markdown(made).startswith("<!-- webhook-reconciler:plan -->\n")
+    hidden = render_markdown(made, marker="x --> **shown**").splitlines()[0]
+    assert hidden.count("-->") == 1
+    assert hidden.endswith(" -->")
+
+
+def test_additions_give_way_first(declare: Declare, applied: Apply) -> None:
+    """A thousand of them are counted; the one deletion keeps its row and its diff."""
+    state = applied(declare(bots(gone=HOOK)))
+    text = render_markdown(plan.make(declare(bots(**many(1_000))), state))
+    assert len(text) <= CHARACTERS_MAX
+    assert "🟢 1000 to add" in text
+    assert "| 🔴 delete | `b/gone` |" in text
+    assert "- url: https://a.example.com" in text
+
+
+def test_what_needs_attention_is_named_when_nothing_else_fits(declare: Declare, applied: Apply) -> None:
+    """Two thousand deletions are still named one by one."""
+    state = applied(declare(bots(**many(2_000))))
+    text = render_markdown(plan.make(declare(bots()), state))
+    assert len(text) <= CHARACTERS_MAX
+    assert all(f"`b/h{number:04}`" in text for number in range(2_000))
+
+
+@pytest.mark.parametrize("limit", [300, 1_000, 5_000, 20_000])
+def test_no_limit_is_exceeded(limit: int, declare: Declare, applied: Apply) -> None:
+    """Whatever must go."""
+    state = applied(declare(bots(**many(300))))
+    desired = declare(bots(**many(300, enabled=True), n=HOOK))
+    assert len(render_markdown(plan.make(desired, state), characters_max=limit)) <= limit
+
+
+def test_what_the_pull_request_does_not_explain_is_said(declare: Declare, applied: Apply) -> None:
+    """A change that its base would make as well is somebody else's."""
+    state = applied(declare(bots(x=HOOK, y=HOOK)))
+    base = plan.make(declare(bots(x=HOOK | {"timeout": "5s"}, y=HOOK)), state)
+    made = plan.make(declare(bots(x=HOOK | {"timeout": "5s"}, y=HOOK | {"timeout": "6s"})), state)
+    others = unexplained(made, base)
+    assert others == {Key(Kind.WEBHOOK, "b/x")}
+    rows = [line for line in render_markdown(made, unexplained=others).splitlines() if line.startswith("| 🟡")]
+    assert len(rows) == 1
+    assert "`b/x`" in rows[0]
+    assert "not caused by this pull request" in rows[0]
+
+
+def test_the_command_carries_the_flags_that_the_guards_ask_for(declare: Declare, applied: Apply) -> None:
+    """So that it can be pasted once the reviewer has decided."""
+    state = applied(declare(bots(x=HOOK | {"protected": True})))
+    text = render_markdown(plan.make(declare(bots()), state), command="reconcile apply plan.json")
+    assert text.endswith("Apply with `reconcile apply plan.json --allow-delete b/x`\n")
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_a_code_span_cannot_be_left(text: str) -> None:
+    """The fence is longer than any run of backticks inside, and everything is on one line."""
+    span = code(text)
+    fence = re.match(r"`+", span)
+    assert fence is not None
+    inside = span[len(fence[0]) : -len(fence[0])]
+    assert span.endswith(fence[0])
+    assert fence[0] not in re.findall(r"`+", inside)
+    assert span.isprintable()
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r"))))
+def test_a_code_block_cannot_be_left(lines: list[str]) -> None:
+    """No line inside is a fence that closes it."""
+    first, *inside, last = fenced(lines, "diff").split("\n")
+    assert first == f"{last}diff"
+    assert not any(line.strip().startswith(last) for line in inside)
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_a_cell_cannot_be_left(text: str) -> None:
+    """Every bar inside is escaped, and there is no line break."""
+    line = row(code(text), prose(text))
+    assert "\n" not in line
+    assert len(re.findall(r"(?<!\\)\|", line)) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<b>bold</b>", "&lt;b&gt;bold&lt;/b&gt;"),
+        ("**bold** [a](b)", "\\*\\*bold\\*\\* \\[a\\](b)"),
+        ("see `moved_from: x`", "see `moved_from: x`"),
+        ("@team", "@\u2060team"),
+        ("#12", "\\#\u206012"),
+        ("https://x.example.com", "https:/\u2060/\u2060x.\u2060example.\u2060com"),
+        ("line\nbreak", "line\\\\nbreak"),
+    ],
+)
+def test_our_sentences_are_plain_text(text: str, shown: str) -> None:
+    """No markup, no HTML, no mention, no reference, no link; only what stands in backticks is code."""
+    assert prose(text) == shown
