@@ -148,6 +148,10 @@ _CODES = (
         meaning="A secret that is referenced is told to rotate.",
         example=_hook(_URL + "  secret: {env: CRM_SECRET}\n  secret_version: 2\n"),
     ),
+    Code(
+        code="reference-unresolved",
+        meaning="The daemon's environment does not have what a reference names, or a file cannot be read.",
+    ),
     # -- requests
     Code(code="bad-url", meaning="A URL is not one.", example=_hook("  url: crm.example.com/chats\n")),
     Code(

@@ -229,6 +229,16 @@ def test_errors_are_kept_when_warnings_are_many() -> None:
     assert len(caught.value.problems) <= 2_000
 
 
+def test_a_report_stays_readable_when_everything_is_wrong() -> None:
+    """Shapes, names or references: after so many problems more would not be read."""
+    shapes = "".join(f"  b{number}: 1\n" for number in range(6_000))
+    sources = "".join(f"      h{number}: {{type: sync.trigger, data_source: d{number}}}\n" for number in range(1_500))
+    for text, most in ((f"bots:\n{shapes}", 100), (f"bots:\n  b:\n    webhooks:\n{sources}", 1_000)):
+        with pytest.raises(ConfigurationInvalid) as caught:
+            load(hooks=f"version: 1\n{text}", other="version: 1\n")
+        assert len(caught.value.problems) == most
+
+
 def test_files_are_loaded_from_folders_with_paths_as_they_were_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,9 @@ NASTY: dict[str, tuple[str | bytes, str, int, int]] = {
     "tab in a block scalar": ("a: |\n\t\tx", "yaml-tab", 2, 1),
     "two documents": ("a: 1\n---\nb: 2\n", "yaml-documents", 2, 1),
     "tag": ("a: !!python/object/apply:os.system ['true']", "yaml-tag", 1, 4),
+    "alias of a list as a key": ("a: &a [1]\n*a : b", "yaml-key", 2, 1),
+    "alias as a key twice": ("a: &a b\nc: {*a : 1, *a : 2}", "duplicate-key", 2, 13),
+    "alias to what was passed over": ("a: {{b: &c d}}\ne: *c", "unquoted-template", 1, 4),
     "key twice": ("a: 1\nb: 2\na: 3\n", "duplicate-key", 3, 1),
     "key twice below": ("a:\n  b: 1\n  'b': 2\n", "duplicate-key", 3, 3),
     "list as a key": ("? [a, b]\n: c\n", "yaml-key", 1, 3),
@@ -181,6 +184,11 @@ def test_a_merge_chain_is_followed_when_sources_merge_themselves() -> None:
     """What was merged before is merged on."""
     text = "a: &a {k: 1}\nb: &b {<<: *a, l: 2}\nc: {<<: *b}\n"
     assert data_of(text)["c"] == {"l": 2, "k": 1}
+
+
+def test_an_alias_may_be_a_key_when_it_stands_for_text() -> None:
+    """Then it is that text."""
+    assert data_of("a: &a b\n*a : 1\n") == {"a": "b", "b": 1}
 
 
 def test_a_quoted_merge_key_is_a_key() -> None:
