@@ -27,7 +27,7 @@ LEASE_MARGIN_MS = 20_000
 CLAIMS_MAX = 512
 DEMANDS_MAX = 256
 """Claims, and hooks, a question."""
-HELD_MAX = 2048
+HELD_MAX = 4096
 HELD_BYTES_MAX = 64 * 1024 * 1024
 """What may wait here for an attempt, over all hooks."""
 CLAIM_EVERY_S = 0.004
@@ -278,14 +278,15 @@ class Intake:
             await self._clock.wait(self._awake, None if wait_ms is None else wait_ms / 1000)
 
     def _demands(self) -> list[Demand]:
-        """What to ask for now, hook by hook; those left out for want of room come first the next time."""
+        """What to ask for now, each hook its share of the room; those left out come first the next time."""
         room = self._room()
+        share = max(1, room // max(1, len(self._hungry)))
         demands: list[Demand] = []
         for hook_id, lane in tuple(self._hungry.items()):
             if room <= 0 or len(demands) == DEMANDS_MAX:
                 break
             del self._hungry[hook_id]
-            wanted = min(lane.wanted, room)
+            wanted = min(lane.wanted, share)
             if not wanted:
                 continue
             retries = wanted
@@ -297,7 +298,7 @@ class Intake:
         return demands
 
     def _room(self) -> int:
-        return min(HELD_MAX, HELD_BYTES_MAX // self._payload_bytes) - self._held
+        return min(CLAIMS_MAX, min(HELD_MAX, HELD_BYTES_MAX // self._payload_bytes) - self._held)
 
     async def _claim(self, demands: Sequence[Demand]) -> float:
         """Ask, and hand what comes to its lanes. How long to pause then."""
@@ -305,9 +306,10 @@ class Intake:
         lanes = [self._lanes[demand.hook_id] for demand in demands]
         wakes = [lane.wakes for lane in lanes]
         lease_ms = max(lane.timeout_ms for lane in lanes) + LEASE_MARGIN_MS
+        limit = sum(demand.first + demand.retries for demand in demands)
         try:
             claims = await self._store.claim(
-                demands, limit=CLAIMS_MAX, owner=self._owner, now_ms=now_ms, lease_ms=lease_ms
+                demands, limit=limit, owner=self._owner, now_ms=now_ms, lease_ms=lease_ms
             )
         except ReconcilerError as error:
             log.warning("claims.unavailable", code=error.code, reason=error.message)
@@ -344,7 +346,7 @@ class Intake:
             key = (claim.hook_id, claim.attempt > 1)
             got[key] = got.get(key, 0) + 1
         for demand, lane, woken in zip(demands, lanes, wakes, strict=True):
-            if len(claims) < CLAIMS_MAX and lane.wakes == woken:
+            if lane.wakes == woken:
                 if demand.first:
                     lane.first.more = got.get((demand.hook_id, False), 0) >= demand.first
                 if demand.retries:

@@ -14,8 +14,9 @@ __all__ = ["AHEAD_MAX", "AHEAD_MS", "RETRY_TURN", "Held", "Lane", "Work"]
 AHEAD_MS = 250
 """How much work is claimed ahead for a hook: about what it takes in this time, so that claims are few and fresh."""
 AHEAD_MAX = 256
-PACE_MS = 50.0
-"""What a hook's attempts are taken to last before the first one is over."""
+PACE_MS = 500.0
+"""What a hook's attempts are taken to last before the first one is over: so long that receivers which hang from the
+start do not fill the house with what is claimed ahead for them."""
 _PACE_WEIGHT = 0.2
 RETRY_TURN = 10
 """Every tenth turn is the retries'."""

@@ -214,7 +214,7 @@ def test_retry_after_holds_back_the_whole_hook(world: World) -> None:
             await it.clock.advance(2)
             assert it.count(DELIVERED) == 5
             assert it.times(deliveries[0]) == [0, 300_000]
-            assert {sent.at_ms - start for sent in it.sender.sent[2:]} == {300_000}
+            assert all(0 <= sent.at_ms - start - 300_000 < 100 for sent in it.sender.sent[2:])
             assert late
 
     asyncio.run(go())
@@ -267,21 +267,21 @@ def test_disabling_parks_retries_and_claims_that_have_not_been_started(world: Wo
 
     async def go() -> None:
         async with world() as it:
-            it.hook("a", concurrency=1)
+            it.hook("a", concurrency=4)
             it.sender.answer = lambda _: (5, 500)
             deliveries = await it.post(*["a"] * 10)
             assert it.dispatcher.status()["claimed"] > 0
             it.hook("a", enabled=False)
             it.dispatcher.wake()
             await it.clock.advance(3600)
-            assert len(it.sender.sent) == 1
+            assert len(it.sender.sent) == 4
             assert it.count(PENDING) == 10
             it.sender.answer = lambda _: 200
             it.hook("a", enabled=True)
             it.dispatcher.wake()
             await it.clock.advance(1)
             assert it.count(DELIVERED) == 10
-            assert [len(it.row(delivery).attempts) for delivery in deliveries] == [2] + [1] * 9
+            assert [len(it.row(delivery).attempts) for delivery in deliveries] == [2] * 4 + [1] * 6
 
     asyncio.run(go())
 
@@ -307,19 +307,19 @@ def test_each_attempt_is_made_from_the_spec_in_force_at_that_moment(world: World
 
 
 def test_deleting_a_hook_cancels_what_waits_and_what_was_claimed(world: World) -> None:
-    """Nothing more is sent to a deleted hook; claims that waited for their turn end as cancelled."""
+    """Nothing more is sent to a deleted hook; what was claimed, or fails for the last time, ends as cancelled."""
 
     async def go() -> None:
         async with world() as it:
-            it.hook("a", concurrency=1)
+            it.hook("a", concurrency=4)
             it.sender.answer = lambda _: (5, 500)
-            await it.post(*["a"] * 10)
+            deliveries = await it.post(*["a"] * 6)
+            assert it.dispatcher.status()["claimed"] == 2
             it.delete("a")
             it.dispatcher.wake()
             await it.clock.advance(3600)
-            assert len(it.sender.sent) == 1
-            assert it.count(DeliveryStatus.CANCELLED) >= 3
-            assert it.count(SENDING) == 0
+            assert len(it.sender.sent) == 4
+            assert {it.row(delivery).status for delivery in deliveries} == {DeliveryStatus.CANCELLED}
 
     asyncio.run(go())
 
@@ -365,6 +365,49 @@ def test_hanging_receivers_do_not_delay_the_others(world: World) -> None:
     asyncio.run(go())
 
 
+def test_a_new_delivery_does_not_wait_behind_the_backlog_of_other_hooks(world: World) -> None:
+    """A hundred busy hooks with long queues: one event for a quiet hook is sent within a few milliseconds."""
+
+    async def go() -> None:
+        async with world() as it:
+            busy = [f"busy{number}" for number in range(100)]
+            for hook_id in busy:
+                it.hook(hook_id)
+                await it.post(*[hook_id] * 60, wake=False)
+            it.hook("quiet")
+            it.sender.answer = lambda _: (0.1, 200)
+            it.dispatcher.wake(busy)
+            await it.clock.advance(0.3)
+            (delivery,) = await it.post("quiet")
+            posted_ms = it.clock.now_ms()
+            await it.clock.advance(1)
+            (sent,) = [sent for sent in it.sender.sent if sent.delivery_id == delivery]
+            assert sent.at_ms - posted_ms <= 120  # the slots are full: the next one that frees is its
+            assert it.count(DELIVERED) >= 5000
+
+    asyncio.run(go())
+
+
+def test_receivers_that_hang_from_the_start_do_not_fill_what_is_claimed_ahead(world: World) -> None:
+    """Sixty hooks whose receivers never answer, each with a queue: a healthy one still gets all of its own."""
+
+    async def go() -> None:
+        async with world() as it:
+            dead = [f"dead{number}" for number in range(60)]
+            for hook_id in dead:
+                it.hook(hook_id, concurrency=4)
+                await it.post(*[hook_id] * 100, wake=False)
+            it.hook("ok")
+            it.sender.answer = lambda request: (60, 200) if host_of(request) != "ok" else (0.01, 200)
+            it.dispatcher.wake(dead)
+            await it.clock.advance(0.5)
+            await it.post(*["ok"] * 200)
+            await it.clock.advance(0.5)
+            assert it.count(DELIVERED) == 200
+
+    asyncio.run(go())
+
+
 def test_turns_are_fair_between_hooks(world: World) -> None:
     """A hook with a long queue does not go before one with a short one."""
 
@@ -393,8 +436,9 @@ def test_first_attempts_go_before_retries_and_retries_still_get_a_tenth(world: W
             it.hook("a", concurrency=10)
             it.sender.answer = lambda _: 500
             await it.post(*["a"] * 100)
+            await it.clock.advance(0.2)
             it.sender.answer = lambda _: (0.01, 200)
-            await it.clock.advance(29.9)
+            await it.clock.advance(29.7)
             await it.post(*["a"] * 900)
             await it.clock.advance(0.3)
             done = len(it.sender.sent)

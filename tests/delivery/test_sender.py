@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 
 from reconciler.delivery.resolver import ThreadResolver
 from reconciler.delivery.sender import BODY_BYTES_KEPT, BODY_BYTES_READ, INFORMATIONAL_MAX
@@ -52,6 +53,12 @@ def endlessly(first: bytes, piece: bytes) -> Any:
             await writer.drain()
 
     return behave
+
+
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"], autouse=True)
+def _loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every scene on both loops: the daemon runs on uvloop, the command line on asyncio's own."""
+    monkeypatch.setattr(asyncio, "run", request.param)
 
 
 @pytest.fixture
