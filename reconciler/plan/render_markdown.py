@@ -91,23 +91,29 @@ def render_markdown(
     would be made without this pull request as well (`compare.unexplained`).
     """
     text = ""
+    concerns = list(_attention(plan, unexplained))
     for detail in _DEGREES:
-        text = "\n".join(_sections(plan, detail, marker, command, unexplained)) + "\n"
-        if len(text) <= characters_max:
+        lines, length = [], 0
+        for line in _sections(plan, detail, marker, command, concerns):
+            lines.append(line)
+            length += len(line) + 1
+            if length > characters_max:
+                break
+        text = "\n".join(lines) + "\n"
+        if length <= characters_max:
             return text
     cut = "\n\nThe rest did not fit; see the plan's JSON.\n"
     return text[: characters_max - len(cut)].rpartition("\n")[0] + cut
 
 
-def _sections(plan: Plan, detail: _Detail, marker: str, command: str, unexplained: AbstractSet[Key]) -> Iterator[str]:
+def _sections(plan: Plan, detail: _Detail, marker: str, command: str, concerns: Sequence[_Concern]) -> Iterator[str]:
     yield f"<!-- {marker.replace('--', '-')} -->"
     yield f"### {_verdict(plan)}"
     yield ""
     yield prose(summary_line(plan)).replace("\\", "") if plan.is_empty else f"**{summary_line(plan)}**"
-    attention = list(_attention(plan, unexplained))
-    if attention:
+    if concerns:
         yield from ("", "#### Needs attention", "")
-        yield from _attention_table(attention, detail)
+        yield from _attention_table(concerns, detail)
     for change in plan.changes:
         if change.action in detail.diffs_of:
             yield ""
