@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["emit"]
 
-_TRIES = 5
-_WAIT_S = 2.0
+_WAITS_S = (0.2, 0.5, 1.0, 2.0)
+"""Between posts of a batch that the daemon could not store just then; after the last it is given up."""
 _SHOWN_PROBLEMS = 20
 EVENTS_PATH = "api/v1/events"
 
@@ -121,11 +121,11 @@ def _post_patiently(client: Client, content: bytes) -> Any:
 
     from reconciler.clock import SystemClock
 
-    for _ in range(_TRIES - 1):
+    for wait_s in _WAITS_S:
         try:
             return client.post_bytes(EVENTS_PATH, content)
         except StoreUnavailable:
-            asyncio.run(SystemClock().wait(asyncio.Event(), _WAIT_S))
+            asyncio.run(SystemClock().wait(asyncio.Event(), wait_s))
     return client.post_bytes(EVENTS_PATH, content)
 
 

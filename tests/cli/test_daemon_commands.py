@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reconciler.cli import emit
 from reconciler.cli.client import Client
 from reconciler.model.signature import verify_legacy
 
@@ -202,6 +203,31 @@ def test_good_lines_pass_beside_bad_ones_and_exit_is_3(reconcile: Callable[..., 
     assert "line 2 /event: is required" in ended.err
     assert "line 4: is required" in ended.err
     assert len(daemon.asked[1][3]) == 2
+
+
+UNAVAILABLE = (503, {"status": 503, "code": "store-unavailable", "detail": "nothing was stored; try again"})
+
+
+def test_full_store_is_met_with_patience(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """A 503 stored nothing, so the same batch is posted again, byte for byte."""
+    daemon.answers = [UNAVAILABLE, accepted("a")]
+
+    ended = reconcile("emit", "-", given=EVENT)
+
+    assert (ended.code, ended.err) == (0, "")
+    assert daemon.asked[0][3] == daemon.asked[1][3] == json.loads(EVENT)
+
+
+def test_patience_ends(reconcile: Callable[..., Any], daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that stays full is an error: 1 when nothing was accepted, 3 when something was."""
+    monkeypatch.setattr(emit, "_WAITS_S", (0.0,))
+    daemon.answers = [UNAVAILABLE] * 2
+    assert reconcile("emit", "-", "--json", given=EVENT).json["error"]["code"] == "store-unavailable"
+
+    daemon.answers = [accepted(*(str(n) for n in range(1000))), UNAVAILABLE, UNAVAILABLE]
+    ended = reconcile("emit", "-", "--json", given=(EVENT + b"\n") * 1001)
+
+    assert (ended.code, ended.json["accepted"], ended.json["error"]["exit"]) == (3, 1000, 3)
 
 
 def test_input_that_breaks_off_keeps_what_was_accepted(reconcile: Callable[..., Any], daemon: Any) -> None:

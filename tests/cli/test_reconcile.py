@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 EMPTY = "No changes. 4 resources match the configuration.\n"
 HOOK = "{type: conversation.started, url: 'https://a.example.com/'}"
@@ -286,25 +288,33 @@ def test_plan_is_the_same_bytes_each_time(reconcile: Callable[..., Any], applied
         assert reconcile("--plan", "--format", form).out == reconcile("--plan", "--format", form).out
 
 
-def test_plan_works_where_nothing_may_be_written(
-    reconcile: Callable[..., Any], applied: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Planning needs no right to write: not to the files, not to the store, not to its folder."""
-    parents = [applied, *applied.parents[: applied.parents.index(tmp_path_factory.getbasetemp().parent) + 1]]
-    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [*parents, *applied.rglob("*")]}
-    for path in modes:
-        path.chmod(0o555 if path.is_dir() else 0o444)
+@pytest.fixture
+def sealed(applied: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the applied folder, the current one, in which we may read and not write, even as root."""
     user = os.geteuid()
-    try:
+    with tempfile.TemporaryDirectory() as name:  # not below pytest's own folder, which no other user may enter
+        folder = Path(name)
+        shutil.copytree(applied, folder, dirs_exist_ok=True)
+        monkeypatch.chdir(folder)
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
         if user == 0:
             os.seteuid(65534)
-        with pytest.raises(PermissionError):
-            (applied / "state" / "probe").touch()
-        ended = reconcile("--plan")
-    finally:
-        os.seteuid(user)
-        for path, mode in modes.items():
-            path.chmod(mode)
+        try:
+            yield folder
+        finally:
+            os.seteuid(user)
+            for path in (folder, *folder.rglob("*")):
+                path.chmod(0o700)
+
+
+def test_plan_works_where_nothing_may_be_written(reconcile: Callable[..., Any], sealed: Path) -> None:
+    """Planning needs no right to write: not to the files, not to the store, not to its folder."""
+    with pytest.raises(PermissionError):
+        (sealed / "state" / "probe").touch()
+
+    ended = reconcile("--plan")
+
     assert (ended.code, ended.out) == (0, EMPTY), ended.err
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reconciler.cli.options import DEFAULT_STORE
 from reconciler.daemon.options import ServeOptions
+from reconciler.store import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,11 @@ def test_defaults_are_the_daemons_own(reconcile: Callable[..., Any], served: lis
     """Without options the command adds nothing: the store only is followed."""
     assert reconcile("serve").code == 0
     assert served == [ServeOptions()]
+
+
+def test_commands_daemon_and_store_agree_on_the_default_store() -> None:
+    """Named in three places, because two of them must not be imported just for a name."""
+    assert DEFAULT_STORE == connect.DEFAULT_STORE == ServeOptions().store
 
 
 def test_every_option_arrives(reconcile: Callable[..., Any], served: list[ServeOptions]) -> None:
