@@ -27,8 +27,8 @@ __all__ = ["environment_of", "run_command"]
 
 OUTPUT_BYTES_MAX = 64 * 1024
 """How much of the end of stdout and of stderr is kept; the rest is read and forgotten."""
-ENDING_S = 5.0
-"""How long a killed command may take to be gone, and output held open by a process that fled its group to end."""
+SILENCE_S = 5.0
+"""How long output is waited for that a process which fled the command's group still holds open."""
 
 _OWN = "RECONCILER_"
 _SUPERVISOR = str(Path(__file__).with_name("supervise.py"))
@@ -38,28 +38,22 @@ _SIGNALLED = 128
 async def run_command(
     sync: CommandSync, source: DataSource, claim: SyncClaim, *, environ: Mapping[str, str]
 ) -> Result:
-    """Run the command to its end or its time-out. Cancelled, it kills the command before it passes that on."""
+    """Run the command to its end or its time-out. Cancelled, it kills the command before it passes that on.
+
+    The supervisor is never killed, not even by the way asyncio cancels a start: its command would outlive it. It is
+    told to end through the lifeline only, which it always obeys.
+    """
     reading, writing = os.pipe()
     with _Lifeline(writing) as lifeline:
+        environment = environment_of(source, claim, environ)
+        timeout_s = source.timeout_ms / 1000
+        running = asyncio.ensure_future(_run(sync.argv, environment, claim.body, timeout_s, (reading, lifeline)))
         try:
-            transport, process = await asyncio.get_running_loop().subprocess_exec(
-                _Process,
-                *(sys.executable, "-I", "-S", _SUPERVISOR, str(reading), *sync.argv),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=environment_of(source, claim, environ),
-                pass_fds=(reading,),
-                start_new_session=True,
-            )
-        except OSError as error:  # no processes or descriptors left
-            return Failed(reason=f"the command could not be started: {error.strerror}")
-        finally:
-            os.close(reading)
-        try:
-            return await _see_through(transport, process, claim.body, source.timeout_ms / 1000, lifeline)
-        finally:
-            transport.close()
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            lifeline.cut()
+            await asyncio.wait([running])
+            raise
 
 
 def environment_of(source: DataSource, claim: SyncClaim, environ: Mapping[str, str]) -> dict[str, str]:
@@ -111,38 +105,47 @@ class _Process(asyncio.SubprocessProtocol):
         self.exited.set()
 
 
-async def _see_through(
-    transport: asyncio.SubprocessTransport, process: _Process, body: bytes, timeout_s: float, lifeline: _Lifeline
+async def _run(
+    argv: tuple[str, ...], environment: dict[str, str], body: bytes, timeout_s: float, pipe: tuple[int, _Lifeline]
 ) -> Result:
-    """Feed the command and wait until it has ended or has been ended, and what it said is here."""
+    """Start the command, feed it, and wait until it has ended or has been ended and what it said is here."""
+    reading, lifeline = pipe
+    try:
+        transport, process = await asyncio.get_running_loop().subprocess_exec(
+            _Process,
+            *(sys.executable, "-I", "-S", _SUPERVISOR, str(reading), *argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            pass_fds=(reading,),
+            start_new_session=True,
+        )
+    except OSError as error:  # no processes or descriptors left
+        return Failed(reason=f"the command could not be started: {error.strerror}")
+    finally:
+        os.close(reading)
     stdin = cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
     stdin.write(body)
     stdin.write_eof()
-    timed_out = False
-    try:
-        async with asyncio.timeout(timeout_s):
-            await process.exited.wait()
-    except TimeoutError:
-        timed_out = True
-    finally:
-        lifeline.cut()
-        if not await _comes(process.exited):
-            transport.kill()
-            await process.exited.wait()
-    if timed_out:
-        return Failed(reason=f"the command did not end within {timeout_s:g} s and was killed")
-    await _comes(process.silent)
+    in_time = await _comes(process.exited, timeout_s)
+    lifeline.cut()
+    await process.exited.wait()
+    await _comes(process.silent, SILENCE_S)
     code = transport.get_returncode()
+    transport.close()
+    if not in_time:
+        return Failed(reason=f"the command did not end within {timeout_s:g} s and was killed")
     assert code is not None
     return of_command(
         _SIGNALLED - code if code > _SIGNALLED else code, bytes(process.kept[1]), bytes(process.kept[2])
     )
 
 
-async def _comes(event: asyncio.Event) -> bool:
-    """Whether what must come soon does."""
+async def _comes(event: asyncio.Event, timeout_s: float) -> bool:
+    """Whether what is waited for comes in time."""
     try:
-        async with asyncio.timeout(ENDING_S):
+        async with asyncio.timeout(timeout_s):
             return await event.wait()
     except TimeoutError:
         return False

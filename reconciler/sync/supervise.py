@@ -13,10 +13,13 @@ Run by path with nothing but the standard library, so that it starts in millisec
 import os
 import signal
 import sys
+import time
 from _thread import start_new_thread
 
 __all__ = ["main"]
 
+LINGER_S = 5.0
+"""How long a killed command is waited for; one that hangs in the kernel must not hold the daemon up."""
 NOT_STARTED = 127
 SIGNALLED = 128
 
@@ -40,10 +43,12 @@ def main(arguments: list[str]) -> int:
 
 
 def outlive(lifeline: int, command: int) -> None:
-    """Wait for the daemon's end, or for its word: both close the pipe."""
+    """Wait for the daemon's end, or for its word: both close the pipe. Then end everything, within bounds."""
     while os.read(lifeline, 1):
         pass
     kill_group(command)
+    time.sleep(LINGER_S)
+    os._exit(SIGNALLED + signal.SIGKILL)
 
 
 def kill_group(group: int) -> None:
