@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -55,6 +56,7 @@ KEEP_ALIVE_S = 75
 CONNECTIONS_MAX = 4096
 BACKLOG = 2048
 """Bounds on what clients may hold."""
+FILES_WANTED = 65_536
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +64,7 @@ log = structlog.get_logger(__name__)
 def serve(options: ServeOptions) -> int:
     """Run the daemon until it is told to stop; the exit code. Raises what makes a start impossible."""
     configure_logs(level=options.log_level, format=options.log_format)
+    _raise_file_limit()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(options, os.environ))
@@ -312,6 +315,14 @@ def _bind(host: str, port: int) -> socket.socket:
         raise UsageError(f"cannot listen on {host}:{port}: {reason}; choose another --host or --port") from error
     listener.setblocking(False)
     return listener
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: every connection in and out is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(FILES_WANTED, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _url(listener: socket.socket) -> str:
