@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Send
 
-    from reconciler.problem import Problem
-
-__all__ = ["Answer", "json_answer", "listed_problems", "problem_answer", "send_answer"]
+__all__ = ["Answer", "json_answer", "problem_answer", "send_answer"]
 
 RETRY_AFTER_S = 2
 """What a client is asked to wait when the store cannot be written: a disk rarely recovers sooner."""
@@ -92,27 +90,6 @@ def problem_answer(
     if extra:
         body.update(extra)
     return Answer(status, orjson.dumps(body), content_type=_PROBLEM, headers=headers, reason=code)
-
-
-def listed_problems(problems: Iterable[Problem]) -> list[dict[str, Any]]:
-    """Configuration problems as JSON values, in their order."""
-    listed = []
-    for problem in problems:
-        entry: dict[str, Any] = {
-            "code": problem.code,
-            "severity": problem.severity.value,
-            "message": problem.message,
-            "file": problem.place.file,
-            "line": problem.place.line,
-            "column": problem.place.column,
-        }
-        if problem.suggestion is not None:
-            entry["suggestion"] = problem.suggestion
-        if problem.also is not None:
-            also = problem.also
-            entry["also"] = {"file": also.file, "line": also.line, "column": also.column}
-        listed.append(entry)
-    return listed
 
 
 UNAVAILABLE = problem_answer(

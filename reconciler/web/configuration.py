@@ -6,9 +6,10 @@ from http import HTTPStatus
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from reconciler.config.report import as_objects
 from reconciler.plan.render_json import plan_value, to_json
 from reconciler.plan.render_text import render_text
-from reconciler.web.answers import Answer, json_answer, listed_problems, problem_answer
+from reconciler.web.answers import Answer, json_answer, problem_answer
 from reconciler.web.endpoint import refused_parameter
 from reconciler.web.services import Files
 
@@ -70,7 +71,7 @@ class Configuration:
         }
         if not reloaded.is_good:
             detail = reloaded.message or "the configuration was refused; the last good one stays in force"
-            problems = listed_problems(reloaded.problems)
+            problems = as_objects(reloaded.problems)
             status = HTTPStatus.UNPROCESSABLE_ENTITY
             return problem_answer(status, "reload-refused", detail, problems=problems, extra=known)
         plan = None if reloaded.plan is None else plan_value(reloaded.plan)

@@ -14,6 +14,7 @@ import orjson
 import structlog
 from starlette.datastructures import QueryParams
 
+from reconciler.config.report import as_objects
 from reconciler.errors import (
     ConfigurationInvalid,
     GuardRefused,
@@ -30,7 +31,6 @@ from reconciler.web.answers import (
     INTERNAL,
     UNAVAILABLE,
     Answer,
-    listed_problems,
     problem_answer,
     send_answer,
 )
@@ -202,7 +202,7 @@ def _translated(error: ReconcilerError) -> Answer:
         log.error("web.failed", code=error.code, reason=error.message)
     if status is None:
         return INTERNAL
-    problems = listed_problems(error.problems) if isinstance(error, ConfigurationInvalid) else ()
+    problems = as_objects(error.problems) if isinstance(error, ConfigurationInvalid) else ()
     return problem_answer(status, error.code, error.message, problems=problems, extra={"exit": int(error.exit)})
 
 
