@@ -11,7 +11,7 @@ UV     := uv==0.13.9
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock setup clean
+.PHONY: help demo test check bench soak lock setup clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,9 @@ check: $(STAMP) ## Lint, check the formatting and the types
 
 bench: $(STAMP) ## Measure deliveries end to end beside the limit of this machine
 	@$(BIN)/python bench/end_to_end.py $(ARGS)
+
+soak: $(STAMP) ## Kill the daemon under load, again and again, and account for every event
+	@$(BIN)/python bench/soak.py $(ARGS)
 
 setup: $(STAMP) ## Create the environment and nothing else
 

@@ -44,6 +44,7 @@ RECEIVERS = {
     "desk-claimed": "DESK_URL",
     "survey-released": "SURVEY_URL",
 }
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback is no proxy's business
 WAIT_S = 20
 WAITING = 20
 SLOW_S = 8
@@ -111,6 +112,8 @@ class Demo:
             "RECONCILER_SERVER": self.url,
             "RECONCILER_PUBLIC_URL": self.url,
             "XDG_STATE_HOME": str(folder),
+            # The example's sync is run by `python3`, which need not be on everybody's path.
+            "PATH": f"{RECONCILE.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             "NO_COLOR": "1",
         }
         self.receivers = {hook: Receiver(hook) for hook in RECEIVERS}
@@ -349,7 +352,7 @@ def wait_for(what: str, condition: Callable[[], bool], limit_s: float = WAIT_S) 
 def http(method: str, url: str, body: bytes | None = None) -> tuple[int, Any]:
     """Status and JSON of one request; status 0 if nobody answers."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data=body, method=method), timeout=5) as answer:
+        with DIRECT.open(urllib.request.Request(url, data=body, method=method), timeout=5) as answer:
             content = answer.read()
             is_json = "json" in answer.headers.get("Content-Type", "")
             return answer.status, json.loads(content) if is_json else content
