@@ -36,7 +36,7 @@ REASON_CHARACTERS_MAX = 1_000
 NO_REASON = "the sync failed without saying why"
 
 _ACCEPTED = 202
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

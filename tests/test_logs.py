@@ -1,0 +1,130 @@
+"""Logs: one JSON object a line, from whoever logs, and no secret in any."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from reconciler.logs import configure_logs, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECRET = "14e6c7131ce0465cb46ec109e7de0719"
+SIGNING = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw/+=="
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """Logging as it was, afterwards."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+
+
+def test_lines_are_json_when_nobody_watches() -> None:
+    """Event, level and time on each, and the fields that were given."""
+    stream = io.StringIO()
+    configure_logs(stream=stream)
+    structlog.get_logger("reconciler.x").info("delivery.done", delivery_id="d", attempts=2)
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["level"], line["delivery_id"], line["attempts"]) == ("delivery.done", "info", "d", 2)
+    assert line["timestamp"].endswith("Z")
+
+
+def test_lines_are_for_people_on_a_terminal() -> None:
+    """Unless JSON is asked for."""
+    stream = Terminal()
+    configure_logs(stream=stream)
+    structlog.get_logger().info("serving", url="http://127.0.0.1:8080")
+    assert "serving" in stream.getvalue()
+    with pytest.raises(ValueError, match="Expecting"):
+        json.loads(stream.getvalue())
+    stream = Terminal()
+    configure_logs(stream=stream, format="json")
+    structlog.get_logger().info("serving")
+    assert json.loads(stream.getvalue())["event"] == "serving"
+
+
+def test_the_level_holds_for_everybody() -> None:
+    """Own lines and libraries' below it are dropped; libraries' debugging always is."""
+    stream = io.StringIO()
+    configure_logs(stream=stream, level="warning")
+    structlog.get_logger().info("own")
+    logging.getLogger("uvicorn.error").info("library")
+    logging.getLogger("uvicorn.error").warning("kept %s", 1)
+    (line,) = map(json.loads, stream.getvalue().splitlines())
+    assert (line["event"], line["logger"]) == ("kept 1", "uvicorn.error")
+    stream = io.StringIO()
+    configure_logs(stream=stream, level="debug")
+    logging.getLogger("asyncio").debug("chatter")
+    structlog.get_logger().debug("own")
+    assert [json.loads(text)["event"] for text in stream.getvalue().splitlines()] == ["own"]
+
+
+def test_setting_up_twice_logs_once() -> None:
+    """The former set-up is replaced."""
+    first, second = io.StringIO(), io.StringIO()
+    configure_logs(stream=first)
+    configure_logs(stream=second)
+    logging.getLogger("x").warning("once")
+    assert first.getvalue() == ""
+    assert len(second.getvalue().splitlines()) == 1
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_no_secret_passes_the_last_filter(form: str) -> None:
+    """Trigger URLs, signing secrets and credentials, in fields, messages, tracebacks and warnings."""
+    stream = io.StringIO()
+    configure_logs(stream=stream, format=form)  # type: ignore[arg-type] # one of the literals
+    url = f"http://h/api/public/hooks/38362dae-a2b4-4484-8ced-920082a40b45/{SECRET}?x=1"
+    log = structlog.get_logger()
+    log.info("called", url=url, nested={"deep": [SIGNING, {"headers": {"X-Secret-Key": SECRET}}]})
+    log.warning("with Authorization: Bearer %s", SECRET)
+    logging.getLogger("aiohttp").error("GET %s failed", url)
+    error = RuntimeError(f"no route to {url} with {SIGNING}")
+    log.error("failed", exc_info=error)
+    logging.getLogger("asyncio").error("also failed", exc_info=error)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=True)  # pytest has put its own capturing over ours
+        warnings.warn(f"deprecated {url}", UserWarning, stacklevel=1)
+    text = stream.getvalue()
+    assert text.count("[redacted]") >= 8
+    assert SECRET not in text
+    assert SIGNING[6:] not in text
+    assert "38362dae-a2b4-4484-8ced-920082a40b45" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/hooks/",
+        "https://crm.example.com/hooks/crm",
+        "whsec_",
+        "the bearer of news",
+        "basic idea",
+        'X-Secret-Key: "',
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    """The filter knows shapes, and blanks nothing else."""
+    assert redact(text) == text
