@@ -26,12 +26,18 @@ __all__ = [
     "check_results",
     "example_payload",
     "is_event_id",
+    "is_timestamp",
     "iso_timestamp",
+    "own_id",
     "payload_bytes",
+    "qualified_id",
     "with_delivery_id",
 ]
 
 EVENT_ID_CHARACTERS_MAX = 255
+
+_QUALIFIER_END = "\u00a0"
+"""Ends what an id is unique within: a blank to the eye, and no printable character, so that no posted id has one."""
 
 _TIMESTAMP = re.compile(
     r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
@@ -92,6 +98,21 @@ def check_results(value: object) -> list[EventProblem]:
 def is_event_id(value: object) -> bool:
     """Whether it can be the id of an event: a short, printable, non-empty text."""
     return isinstance(value, str) and 0 < len(value) <= EVENT_ID_CHARACTERS_MAX and value.isprintable()
+
+
+def is_timestamp(value: object) -> bool:
+    """Whether it is an ISO 8601 date and time."""
+    return type(value) is str and _TIMESTAMP.fullmatch(value) is not None
+
+
+def qualified_id(source: str, own: str) -> str:
+    """The id of an event whose own id is unique for its source alone. No id without a source equals it."""
+    return f"{source}{_QUALIFIER_END}{own}"
+
+
+def own_id(event_id: str) -> str:
+    """The id as its poster gave it."""
+    return event_id.rpartition(_QUALIFIER_END)[2]
 
 
 def iso_timestamp(now_ms: int) -> str:
@@ -229,10 +250,6 @@ def _is_number(item: object) -> bool:
     return type(item) is int or type(item) is float
 
 
-def _is_timestamp(item: object) -> bool:
-    return type(item) is str and _TIMESTAMP.fullmatch(item) is not None
-
-
 def _is_exactly(constant: str | bool) -> Callable[[object], bool]:  # noqa: FBT001 - the value itself is a boolean
     """Equal and of one type: 1 is not true."""
     kind = type(constant)
@@ -297,7 +314,7 @@ def _compile_field(variable: Variable, variables: list[Variable]) -> _Field:
         inner = _compile_object(variables, f"{variable.path}.", frozenset())
     accepts, wanted = _TYPE_CHECKS[variable.json_type]
     if variable.is_time:
-        accepts, wanted = _is_timestamp, "an ISO 8601 timestamp"
+        accepts, wanted = is_timestamp, "an ISO 8601 timestamp"
     return _Field(name, accepts, wanted, _FILLED_IN.get(variable.path, absent), False, inner)
 
 

@@ -6,6 +6,7 @@ verb of the store, one head for the answer.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +14,7 @@ import orjson
 import structlog
 
 from reconciler.errors import ReconcilerError, SnapshotMoved
-from reconciler.model.event import EventProblem, check
+from reconciler.model.event import EventProblem, check, own_id
 from reconciler.model.fanout import fan_out
 from reconciler.web.access import Scope as TokenScope
 from reconciler.web.answers import INTERNAL, UNAVAILABLE, Answer, problem_answer, send_answer
@@ -58,7 +59,9 @@ TOO_LARGE = problem_answer(
     headers=[(b"connection", b"close")],
 )
 UNSUPPORTED = problem_answer(
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "post events as application/json"
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "unsupported-media-type",
+    "post events as application/json, or as CloudEvents in JSON",
 )
 
 log = structlog.get_logger(__name__)
@@ -71,6 +74,7 @@ class _Head(NamedTuple):
     content_type: bytes | None
     length: int
     key: bytes | None
+    ce_headers: dict[bytes, bytes] | None
 
 
 class Ingest:
@@ -108,7 +112,7 @@ class Ingest:
         await send_answer(send, answer)
 
     async def _answer(self, head: _Head, receive: Receive) -> Answer:
-        decode = decoder_for(head.content_type)
+        decode = decoder_for(head.content_type, head.ce_headers)
         if decode is None:
             return UNSUPPORTED
         try:
@@ -129,7 +133,7 @@ class Ingest:
         posted = _checked(decoded, iso(received_ms))
         for _ in range(SNAPSHOT_TRIES):
             snapshot = services.snapshot
-            events = self._fanned_out(posted, snapshot, received_ms, is_array=decoded.is_array)
+            events = self._fanned_out(posted, snapshot, received_ms, decoded.places)
             try:
                 accepted = await services.store.accept(events, serial=snapshot.serial)
             except SnapshotMoved:
@@ -142,7 +146,7 @@ class Ingest:
         return UNAVAILABLE
 
     def _fanned_out(
-        self, posted: Sequence[Posted], snapshot: Snapshot, received_ms: int, *, is_array: bool
+        self, posted: Sequence[Posted], snapshot: Snapshot, received_ms: int, places: Sequence[str] | None
     ) -> list[NewEvent]:
         mint, gone = self._services.mint, self._services.gone
 
@@ -157,7 +161,7 @@ class Ingest:
             except orjson.JSONEncodeError:
                 made = [EventProblem("", "too-deep", "values are nested too deeply")]
             if isinstance(made, list):
-                problems += _placed(made, index) if is_array else made
+                problems += _placed(made, places, index)
             else:
                 events.append(made)
         if problems:
@@ -170,7 +174,11 @@ class Ingest:
         entries = []
         duplicates = 0
         for event, one in zip(events, accepted, strict=True):
-            entry: dict[str, Any] = {"id": one.event_id, "duplicate": one.duplicate, "deliveries": one.deliveries}
+            entry: dict[str, Any] = {
+                "id": own_id(one.event_id),
+                "duplicate": one.duplicate,
+                "deliveries": one.deliveries,
+            }
             if one.unmatched is not None:
                 entry["unmatched"] = one.unmatched
             entries.append(entry)
@@ -189,6 +197,7 @@ class Ingest:
 
 def _head(scope: Scope) -> _Head:
     authorization = content_type = length = key = None
+    ce_headers: dict[bytes, bytes] | None = None
     for name, value in scope["headers"]:
         if name == b"authorization":
             authorization = value
@@ -198,17 +207,22 @@ def _head(scope: Scope) -> _Head:
             length = value
         elif name == b"idempotency-key":
             key = value
-    return _Head(authorization, content_type, declared_length(length), key)
+        elif name[:3] == b"ce-":
+            ce_headers = ce_headers or {}
+            ce_headers[name] = value if name not in ce_headers else ce_headers[name] + b", " + value
+    return _Head(authorization, content_type, declared_length(length), key, ce_headers)
 
 
 def _checked(decoded: Decoded, now_iso: str) -> list[Posted]:
     """Every event checked, or every problem of every event raised."""
     posted: list[Posted] = []
-    problems: list[EventProblem] = []
+    problems = list(decoded.problems)
     for index, value in enumerate(decoded.values):
         checked = check(value, now_iso=now_iso)
         if isinstance(checked, list):
-            problems += _placed(checked, index) if decoded.is_array else checked
+            problems += _placed(checked, decoded.places, index)
+        elif decoded.ids is not None:
+            posted.append(replace(checked, id=decoded.ids[index]))
         else:
             posted.append(checked)
     if problems:
@@ -216,8 +230,10 @@ def _checked(decoded: Decoded, now_iso: str) -> list[Posted]:
     return posted
 
 
-def _placed(problems: Sequence[EventProblem], index: int) -> list[EventProblem]:
-    return [EventProblem(f"/{index}{pointer}", code, message) for pointer, code, message in problems]
+def _placed(problems: Sequence[EventProblem], places: Sequence[str] | None, index: int) -> Sequence[EventProblem]:
+    if places is None:
+        return problems
+    return [EventProblem(places[index] + pointer, code, message) for pointer, code, message in problems]
 
 
 def _unprocessable(problems: Sequence[EventProblem]) -> Answer:

@@ -12,6 +12,7 @@ import reconciler
 from reconciler.model.delivery import AttemptError, DeliveryStatus
 from reconciler.model.hook import EventType
 from reconciler.web.answers import Answer, json_answer
+from reconciler.web.decode import BATCH_EVENTS_MAX
 from reconciler.web.schemas import SCHEMAS
 
 if TYPE_CHECKING:
@@ -62,26 +63,30 @@ def build_document() -> dict[str, Any]:
 
 
 def _events() -> dict[str, Any]:
+    def array_of(name: str, least: int) -> dict[str, Any]:
+        return {"type": "array", "items": _ref(name), "minItems": least, "maxItems": BATCH_EVENTS_MAX}
+
     body = {
         "required": True,
         "content": {
-            "application/json": {
-                "schema": {
-                    "anyOf": [
-                        _ref("Event"),
-                        {"type": "array", "items": _ref("Event"), "minItems": 1, "maxItems": 1000},
-                    ]
-                }
-            }
+            "application/json": {"schema": {"anyOf": [_ref("Event"), array_of("Event", 1)]}},
+            "application/cloudevents+json": {"schema": _ref("CloudEvent")},
+            "application/cloudevents-batch+json": {"schema": array_of("CloudEvent", 0)},
         },
     }
-    key = _header("Idempotency-Key", "The event's id, for a single event without one.")
+    headers = [
+        _header("Idempotency-Key", "The event's id, for a single event without one."),
+        *(
+            _header(f"ce-{name}", f"`{name}` of a CloudEvent in binary mode, whose data is the body.")
+            for name in ("specversion", "type", "source", "id", "time")
+        ),
+    ]
     post = _operation(
         "postEvents",
         "events",
         "Post one event, or an array of them; accepted wholly or not at all.",
         scope="ingest",
-        parameters=[key],
+        parameters=headers,
         body=body,
         answers={"202": _json("Accepted", "On disk, with every delivery.")},
         refusals=("413", "415", "422", "503"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from reconciler.model.delivery import AttemptError, DeliveryStatus
 from reconciler.model.event import EVENT_ID_CHARACTERS_MAX
 from reconciler.model.hook import EventType
+from reconciler.web.cloudevents import SOURCE_CHARACTERS_MAX
 
 __all__ = ["SCHEMAS"]
 
@@ -99,6 +101,8 @@ _FILTERS = {
     "dry_run": _FLAG,
 }
 
+_EVENT_TYPES = "|".join(re.escape(kind) for kind in EventType if not kind.is_incoming)
+
 SCHEMAS: dict[str, Any] = {
     "Object": {"type": "object"},
     "Event": {
@@ -109,6 +113,25 @@ SCHEMAS: dict[str, Any] = {
             "event": {"enum": [str(kind) for kind in EventType if not kind.is_incoming]},
         },
         "required": ["event"],
+    },
+    "CloudEvent": {
+        "type": "object",
+        "description": "A CloudEvent 1.0; its data is an Event without `id`, and without `event` if you like.",
+        "properties": {
+            "specversion": {"const": "1.0"},
+            "type": {
+                "type": "string",
+                "description": "The event's type, with or without a reverse-DNS prefix.",
+                "pattern": rf"^([A-Za-z0-9_-]+\.)*({_EVENT_TYPES})$",
+            },
+            "source": {"type": "string", "minLength": 1, "maxLength": SOURCE_CHARACTERS_MAX},
+            "id": {"type": "string", "minLength": 1, "maxLength": EVENT_ID_CHARACTERS_MAX},
+            "time": {**_maybe(_TIME), "description": "The timestamp, where the data has none."},
+            "datacontenttype": _maybe({"type": "string", "description": "JSON, or left out."}),
+            "data": {"type": "object"},
+            "data_base64": {"type": "string", "contentEncoding": "base64", "description": "In place of `data`."},
+        },
+        "required": ["specversion", "type", "source", "id"],
     },
     "Accepted": _object(
         {

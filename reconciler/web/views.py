@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from reconciler.model.event import own_id
 from reconciler.model.resource import Kind
 from reconciler.store.port import Observed
 from reconciler.web.times import iso, maybe_iso
@@ -103,7 +104,7 @@ def delivery_view(delivery: Delivery) -> dict[str, Any]:
         "id": delivery.id,
         "hook": delivery.hook,
         "event": delivery.event,
-        "event_id": delivery.event_id,
+        "event_id": own_id(delivery.event_id),
         "status": delivery.status.value,
         "attempts": delivery.attempts,
         "round": delivery.round,

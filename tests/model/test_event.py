@@ -16,8 +16,10 @@ from reconciler.model.event import (
     check_results,
     example_payload,
     is_event_id,
+    own_id,
     iso_timestamp,
     payload_bytes,
+    qualified_id,
     with_delivery_id,
 )
 from reconciler.model.hook import EventType
@@ -313,3 +315,11 @@ def test_times_are_written_to_the_millisecond() -> None:
     """In UTC, with a Z."""
     assert iso_timestamp(1_773_144_000_007) == "2026-03-10T12:00:00.007Z"
     assert iso_timestamp(0) == "1970-01-01T00:00:00.000Z"
+
+
+def test_a_qualified_id_is_no_posted_id() -> None:
+    """Ids that are unique for a source alone never meet those of other sources, or those without one."""
+    ids = {qualified_id("/a", "b c"), qualified_id("/a b", "c"), qualified_id("/a b c", "")}
+    assert len(ids) == 3
+    assert not any(is_event_id(each) for each in ids)
+    assert [own_id(each) for each in ("plain id", qualified_id("/a b", "c d"))] == ["plain id", "c d"]
