@@ -38,6 +38,7 @@ from reconciler.store.port import Access
 from reconciler.store.seal import Keyring
 from reconciler.sync.runner import SyncRunner
 from reconciler.web.app import build_app
+from reconciler.web.protocol import BoundedProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -266,7 +267,7 @@ def _server_config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         interface="asgi3",
         lifespan="off",
