@@ -63,7 +63,7 @@ def defined(page: Path, language: str, function: str) -> str:
 def commands(group: click.Group, prefix: tuple[str, ...]) -> dict[str, click.Command]:
     """Every command below `group` by what is typed, the group itself first."""
     found: dict[str, click.Command] = {" ".join(prefix): group}
-    with click.Context(group) as context:
+    with click.Context(group, **group.context_settings) as context:
         for name in group.list_commands(context):
             command = group.get_command(context, name)
             assert command is not None
@@ -80,8 +80,9 @@ def commands_page(monkeypatch: pytest.MonkeyPatch) -> str:
         "# Commands\n\nWhat `-h` says of each. The exit codes are in [operations.md](operations.md#exit-codes).\n"
     ]
     for typed, command in commands(root, ("reconcile",)).items():
-        parent = click.Context(command, info_name=typed, terminal_width=100, max_content_width=100)
-        sections.append(f"\n## {typed}\n\n```text\n{command.get_help(parent).rstrip()}\n```\n")
+        settings = command.context_settings | {"terminal_width": 100, "max_content_width": 100}
+        context = click.Context(command, info_name=typed, **settings)
+        sections.append(f"\n## {typed}\n\n```text\n{command.get_help(context).rstrip()}\n```\n")
     return "".join(sections)
 
 
