@@ -22,10 +22,11 @@ demo: $(STAMP) ## Show the whole job on the example: plan, apply, serve, sync, d
 test: $(STAMP) ## Run the tests
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
-check: $(STAMP) ## Lint, check the formatting and the types
+check: $(STAMP) ## Lint, check the formatting, the types and the dependencies
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python scripts/audit.py
 
 bench: $(STAMP) ## Measure deliveries end to end beside the limit of this machine
 	@$(BIN)/python bench/end_to_end.py $(ARGS)
