@@ -42,7 +42,7 @@ async def open_store(url: str, access: Access, *, observer: Callable[[int, float
 
     Raises UsageError for a URL that names no store, StoreLocked for a second daemon, StateUnreadable for a file
     that is not a store of this program, StoreUnavailable where it cannot be opened now. `observer` is told of every
-    commit (operations in it, seconds it took), on another thread: it must be quick and must not raise.
+    commit (operations in it, seconds it took), on the event loop that asked for part of it.
     """
     from reconciler.store.memory import MemoryStore  # noqa: PLC0415 - only what the URL asks for
 

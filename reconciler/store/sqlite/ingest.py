@@ -8,7 +8,7 @@ import apsw
 
 from reconciler.model.delivery import Accepted
 from reconciler.store.sqlite import sql
-from reconciler.store.sqlite.session import HOUR_MS
+from reconciler.store.sqlite.session import HOUR_MS, Fresh
 from reconciler.store.wording import moved
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def _store_deliveries(session: Session, events: Sequence[NewEvent], numbers: dic
                 continue
             hook = session.hook(hook_id)
             rows += (n, delivery_id, event_n, hook, received_ms)
+            session.accepted(n, Fresh(hook, delivery_id, hook_id, event))
             tally = session.tally(hook)
             tally.statuses[0] += 1
             tally.hours[hour] += 1

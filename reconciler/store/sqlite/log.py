@@ -51,9 +51,9 @@ def _shown(row: tuple[Any, ...]) -> Delivery:
 
 def deliveries(connection: apsw.Connection, which: DeliveryFilter, before: int | None, limit: int) -> Page:
     """A page of the log below the number `before`."""
-    where, values = sql.matching(which, before=before)
+    statement, values = sql.matching(sql.DELIVERIES, which, before=before)
     limit = max(limit, 1)
-    rows = fetch(connection, sql.DELIVERIES.format(where=where), {**values, "limit": limit + 1})
+    rows = fetch(connection, statement, {**values, "limit": limit + 1})
     following = str(rows[limit - 1][0]) if len(rows) > limit else None
     return Page(tuple(_shown(row) for row in rows[:limit]), following)
 
@@ -89,8 +89,7 @@ def _attempt(row: tuple[Any, ...]) -> Attempt:
 
 def count(connection: apsw.Connection, which: DeliveryFilter) -> int:
     """How many match."""
-    where, values = sql.matching(which)
-    return int(fetch(connection, sql.COUNT.format(where=where), values)[0][0])
+    return int(fetch(connection, *sql.matching(sql.COUNT, which))[0][0])
 
 
 def ready(connection: apsw.Connection) -> list[HookReadiness]:

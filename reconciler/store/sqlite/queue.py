@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from reconciler.model.delivery import Claim, DeliveryStatus, Fence
 from reconciler.store.sqlite import sql
+from reconciler.store.sqlite.session import Held
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,21 +24,6 @@ _PENDING = sql.CODES[DeliveryStatus.PENDING]
 _SENDING = sql.CODES[DeliveryStatus.SENDING]
 _CANCELLED = sql.CODES[DeliveryStatus.CANCELLED]
 _DELIVERED = DeliveryStatus.DELIVERED
-
-
-class _Held(NamedTuple):
-    """A delivery that is being sent, as its row says."""
-
-    id: str
-    n: int
-    hook: int
-    hook_deleted: int
-    claims: int
-    owner: str
-    tries: int
-    attempts: int
-    last_status: int | None
-    last_error: str | None
 
 
 class _Writes:
@@ -64,45 +52,74 @@ def claim(session: Session, operations: Sequence[Operation]) -> None:
 def _claim(  # noqa: PLR0917 - called with an operation's arguments
     session: Session, demands: Sequence[Demand], limit: int, owner: str, now_ms: int, lease_ms: int
 ) -> list[Claim]:
-    wanted = [
-        (n, lane, room, hook_id)
+    lanes = [
+        (hook, lane, room)
         for hook_id, *rooms in demands
-        if max(rooms) > 0 and (n := session.find_hook(hook_id)) is not None
+        if max(rooms) > 0 and (hook := session.find_hook(hook_id)) is not None
         for lane, room in enumerate(rooms)
         if room > 0
     ]
-    if not wanted or limit <= 0:
+    if not lanes or limit <= 0:
         return []
-    rows = session.fetch(
-        sql.CLAIMABLE,
-        {
-            "demands": sql.json_list(wanted),
-            "now": now_ms,
-            "most": min(limit, max(room for _, _, room, _ in wanted)),
-            "limit": limit,
-        },
-    )
-    if not rows:
+    numbers = _due(session, lanes, limit, now_ms)
+    if not numbers:
         return []
-    session.execute(sql.CLAIM, (owner, now_ms + lease_ms, sql.json_list([row[0] for row in rows])))
-    claims = []
-    for _, delivery_id, hook, hook_id, event_id, event_type, payload, tries, round_, created, count, status in rows:
+    cold = [n for n in numbers if n not in session.fresh]
+    known = _read_claimed(session, cold, owner) if cold else {}
+    session.execute(sql.CLAIM, (owner, now_ms + lease_ms, sql.json_list(numbers)))
+    return [known[n] if n in known else _claim_fresh(session, n, owner) for n in numbers]
+
+
+def _due(session: Session, lanes: Sequence[tuple[int, int, int]], limit: int, now_ms: int) -> list[int]:
+    """The numbers of what can be claimed, lane by lane, at most as many as each has room for."""
+    most = min(limit, max(room for _, _, room in lanes))
+    rows = session.fetch(sql.CLAIMABLE, {"lanes": sql.json_list(lanes), "now": now_ms, "most": most})
+    numbers: list[int] = []
+    for (due,), (_, _, room) in zip(rows, lanes, strict=True):
+        numbers += orjson.loads(due)[:room]
+    return numbers[:limit]
+
+
+def _read_claimed(session: Session, numbers: Sequence[int], owner: str) -> dict[int, Claim]:
+    """The claims to be of deliveries that are not at hand."""
+    claims = {}
+    for row in session.fetch(sql.CLAIMABLE_ROWS, (sql.json_list(numbers),)):
+        n, id_, hook_id, event_id, type_, payload, round_, created, status, hook, count, tries, *rest = row
         if status == _PENDING:
             session.tally(hook).move(_PENDING, _SENDING)
-        claims.append(
-            Claim(
-                delivery_id=delivery_id,
-                hook_id=hook_id,
-                event_id=event_id,
-                event_type=event_type,
-                payload=payload,
-                attempt=tries + 1,
-                round=round_,
-                created_ms=created,
-                fence=Fence(count + 1, owner),
-            )
+        session.claimed(Held(id_, n, hook, 0, count + 1, owner, tries, *rest))
+        claims[n] = Claim(
+            delivery_id=id_,
+            hook_id=hook_id,
+            event_id=event_id,
+            event_type=type_,
+            payload=payload,
+            attempt=tries + 1,
+            round=round_,
+            created_ms=created,
+            fence=Fence(count + 1, owner),
         )
     return claims
+
+
+def _claim_fresh(session: Session, n: int, owner: str) -> Claim:
+    """The claim to be of a delivery at hand: its first."""
+    fresh = session.take_fresh(n)
+    assert fresh is not None, "numbers are claimed once"
+    event = fresh.event
+    session.tally(fresh.hook).move(_PENDING, _SENDING)
+    session.claimed(Held(fresh.id, n, fresh.hook, 0, 1, owner, 0, 0, None, None))
+    return Claim(
+        delivery_id=fresh.id,
+        hook_id=fresh.hook_id,
+        event_id=event.id,
+        event_type=event.type,
+        payload=event.payload,
+        attempt=1,
+        round=1,
+        created_ms=event.received_ms,
+        fence=Fence(1, owner),
+    )
 
 
 def settle(session: Session, operations: Sequence[Operation]) -> None:
@@ -123,14 +140,23 @@ def settle(session: Session, operations: Sequence[Operation]) -> None:
     writes.write(session)
 
 
-def _held(session: Session, delivery_ids: Sequence[str]) -> dict[str, _Held]:
-    if not delivery_ids:
-        return {}
-    rows = session.fetch(sql.SENDING, (sql.json_list(delivery_ids),))
-    return {row[0]: _Held(*row) for row in rows}
+def _held(session: Session, delivery_ids: Sequence[str]) -> dict[str, Held]:
+    """What is being sent among the deliveries, by id; it leaves the hand."""
+    held = {}
+    unknown = []
+    for delivery_id in delivery_ids:
+        row = session.held.pop(delivery_id, None)
+        if row is not None:
+            held[delivery_id] = row
+        elif delivery_id not in held:
+            unknown.append(delivery_id)
+    if unknown:
+        for found in session.fetch(sql.SENDING, (sql.json_list(unknown),)):
+            held[found[0]] = Held(*found)
+    return held
 
 
-def _settle(session: Session, row: _Held, settlement: Settlement, now_ms: int, writes: _Writes) -> None:
+def _settle(session: Session, row: Held, settlement: Settlement, now_ms: int, writes: _Writes) -> None:
     tally = session.tally(row.hook)
     tries, count, last_status = row.tries, row.attempts, row.last_status
     attempt = settlement.attempt
@@ -162,9 +188,7 @@ def _settle(session: Session, row: _Held, settlement: Settlement, now_ms: int, w
     tally.move(_SENDING, _CANCELLED if code == _PENDING and row.hook_deleted else code)
 
 
-def _move(
-    row: _Held, code: int, due: int | None, now_ms: int, *, tries: int, attempts: int
-) -> tuple[int | None, ...]:
+def _move(row: Held, code: int, due: int | None, now_ms: int, *, tries: int, attempts: int) -> tuple[int | None, ...]:
     """The first parameters of MOVE. Nothing waits for a hook that was deleted."""
     if code == _PENDING and not row.hook_deleted:
         return (row.n, _PENDING, due, None, int(tries > 0), tries, attempts)

@@ -40,9 +40,8 @@ class Retention(NamedTuple):
 def redeliver(session: Session, which: DeliveryFilter, now_ms: int, limit: int) -> list[tuple[str, str]]:
     """Start new rounds, first accepted first."""
     statuses = _REDELIVERABLE if which.statuses is None else which.statuses & _REDELIVERABLE
-    where, values = sql.matching(replace(which, statuses=statuses))
-    bindings = {**values, "limit": max(limit, 0)}
-    rows = session.fetch(sql.REDELIVERABLE.format(where=where), bindings)
+    statement, values = sql.matching(sql.REDELIVERABLE, replace(which, statuses=statuses))
+    rows = session.fetch(statement, {**values, "limit": max(limit, 0)})
     session.execute(sql.REDELIVER, (now_ms, sql.json_list([n for n, *_ in rows])))
     for _, _, _, hook, status in rows:
         session.tally(hook).move(status, _PENDING)
@@ -58,6 +57,7 @@ def prune(session: Session, rule: Retention) -> Pruned:
     spent = _delete(session, deliveries)
     childless = _old_childless(session, rule, rule.limit - expired - len(deliveries))
     session.execute(sql.DELETE_CHILDLESS, (sql.json_list(childless),))
+    session.execute(sql.FORGET_PRESENCE)
     session.execute(sql.FORGET_TRAFFIC, (rule.now_ms // HOUR_MS - _TRAFFIC_HOURS,))
     session.flush()
     if session.execute(sql.FORGET_HOOKS):

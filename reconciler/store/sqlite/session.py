@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from reconciler.model.delivery import DeliveryStatus
 from reconciler.store.sqlite import sql
@@ -18,9 +18,18 @@ if TYPE_CHECKING:
 
     import apsw
 
-__all__ = ["HOUR_MS", "Hook", "Session", "Tally", "fetch"]
+    from reconciler.model.delivery import NewEvent
 
-HOUR_MS = 3_600_000
+__all__ = ["HOUR_MS", "Fresh", "Held", "Hook", "Session", "Tally", "fetch"]
+
+HOUR_MS: Final = 3_600_000
+
+FRESH_MAX: Final = 4_096
+FRESH_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Accepted deliveries, and the bytes of their payloads, that are kept at hand until they are claimed."""
+
+HELD_MAX: Final = 16_384
+"""Claims that are kept at hand until they are settled."""
 
 
 Bindings: TypeAlias = "Sequence[Any] | dict[str, Any]"
@@ -71,6 +80,30 @@ class Tally:
         self.delivered_ms, self.recovered, self.failing_ms = now_ms, True, None
 
 
+class Fresh(NamedTuple):
+    """A delivery that was accepted here and has not been claimed yet."""
+
+    hook: int
+    id: str
+    hook_id: str
+    event: NewEvent
+
+
+class Held(NamedTuple):
+    """A delivery that is being sent, as its row says."""
+
+    id: str
+    n: int
+    hook: int
+    hook_deleted: int
+    claims: int
+    owner: str
+    tries: int
+    attempts: int
+    last_status: int | None
+    last_error: str | None
+
+
 class Session:
     """One connection inside one transaction at a time. Used by the writer's thread only."""
 
@@ -84,6 +117,10 @@ class Session:
         self.gone: dict[str, int] = {}
         self.next_event = 1
         self.next_delivery = 1
+        self.fresh: dict[int, Fresh] = {}
+        self.held: dict[str, Held] = {}
+        self._fresh_bytes = 0
+        self._present: set[tuple[int, int]] = set()
         self._hooks: dict[str, Hook] = {}
         self._tallies: dict[int, Tally] = {}
         self._known_hooks: dict[int, Hook] = {}
@@ -135,6 +172,13 @@ class Session:
         """What is known was part of something undone: read it again next time."""
         self._version = None
         self._tallies.clear()
+        self.forget_rows()
+
+    def forget_rows(self) -> None:
+        """Rows may have been changed otherwise than by accepting, claiming and settling: read them again."""
+        self.fresh.clear()
+        self.held.clear()
+        self._fresh_bytes = 0
 
     def undo(self) -> None:
         """Back to the savepoint, within the transaction."""
@@ -146,6 +190,8 @@ class Session:
         self._hooks.clear()
         self._known_hooks.clear()
         self._tallies.clear()
+        self._present.clear()
+        self.forget_rows()
         ((self.lineage, self.serial, self.salt),) = self.fetch(sql.READ_META)
         self.gone = dict(self.fetch(sql.READ_GONE))
         sequences = dict(self.fetch(sql.READ_SEQUENCES))
@@ -156,6 +202,31 @@ class Session:
         """Flush, then read everything again: a statement has changed hooks or state beside the tallies."""
         self.flush()
         self._refresh()
+
+    # -- deliveries at hand ----------------------------------------------------------------------------------------
+
+    def accepted(self, n: int, fresh: Fresh) -> None:
+        """A delivery was inserted: note its block, and keep it at hand for the claim that is likely to follow."""
+        place = (fresh.hook, n >> sql.BLOCK_BITS)
+        if place not in self._present:
+            self.execute(sql.INSERT_PRESENCE, place)
+            self._present.add(place)
+        if len(self.fresh) < FRESH_MAX and self._fresh_bytes < FRESH_BYTES_MAX:
+            self.fresh[n] = fresh
+            self._fresh_bytes += len(fresh.event.payload)
+
+    def take_fresh(self, n: int) -> Fresh | None:
+        """A delivery at hand, if it is; it leaves the hand."""
+        fresh = self.fresh.pop(n, None)
+        if fresh is not None:
+            self._fresh_bytes -= len(fresh.event.payload)
+        return fresh
+
+    def claimed(self, held: Held) -> None:
+        """Keep a claim at hand for its settling."""
+        if len(self.held) >= HELD_MAX:
+            self.held.clear()
+        self.held[held.id] = held
 
     # -- hooks ---------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,9 @@ ATTEMPTS_BITS: Final = 16
 
 ATTEMPTS_MAX: Final = (1 << ATTEMPTS_BITS) - 1
 
+BLOCK_BITS: Final = 12
+"""A block is the deliveries whose `n` differ in these lowest bits only."""
+
 SCHEMA: Final = f"""
 CREATE TABLE meta (
   one INTEGER PRIMARY KEY CHECK (one = 1), lineage TEXT, serial INTEGER NOT NULL, salt BLOB
@@ -80,8 +83,12 @@ CREATE TABLE delivery (
   finished INTEGER, last_status INTEGER, last_error TEXT
 ) STRICT;
 CREATE INDEX live ON delivery (hook, lane, due, status) WHERE due IS NOT NULL;
-CREATE INDEX delivery_hook ON delivery (hook);
 CREATE INDEX undelivered ON delivery (status) WHERE status >= {_FIRST_UNDELIVERED};
+
+-- Which hooks have deliveries in which block of numbers: the log of one hook skips the other blocks. An index of
+-- every delivery by hook would cost each of them a page written.
+CREATE TABLE presence (hook INTEGER NOT NULL, block INTEGER NOT NULL, PRIMARY KEY (hook, block))
+STRICT, WITHOUT ROWID;
 
 CREATE TABLE attempt (
   key INTEGER PRIMARY KEY, number INTEGER NOT NULL, round INTEGER NOT NULL, started INTEGER NOT NULL,
@@ -184,18 +191,22 @@ INSERT_DELIVERIES: Final = (
     "WHERE v.column1 IS NOT NULL"
 )
 DELIVERY_WIDTH: Final = 5
+INSERT_PRESENCE: Final = "INSERT OR IGNORE INTO presence VALUES (?, ?)"
 
 # -- queue -----------------------------------------------------------------------------------------------------
 
 CLAIMABLE: Final = (
-    # One pass over demands [[hook, lane, room], …]; the inner list is cut by the index, so a long queue costs no
-    # more than a short one. CROSS JOIN keeps the loops, and with them the rows, in the order written.
-    "SELECT d.n, d.id, d.hook, demand.value ->> 3, e.id, e.type, e.payload, d.tries, d.round, d.created, d.claims, "
-    "d.status FROM json_each(:demands) AS demand CROSS JOIN json_each((SELECT json_group_array(n) FROM ("
-    "SELECT n FROM delivery WHERE hook = demand.value ->> 0 AND lane = demand.value ->> 1 AND due <= :now "
-    "ORDER BY due, n LIMIT :most))) AS pick "
-    "CROSS JOIN delivery AS d ON d.n = pick.value CROSS JOIN event AS e ON e.n = d.event "
-    "WHERE pick.key < demand.value ->> 2 LIMIT :limit"
+    # One row for each of [[hook, lane], …]: a list of numbers, first due first, out of the index alone and cut by it,
+    # so that a long queue costs no more than a short one.
+    "SELECT (SELECT json_group_array(n) FROM (SELECT n FROM delivery WHERE hook = lane.value ->> 0 "
+    "AND lane = lane.value ->> 1 AND due <= :now ORDER BY due, n LIMIT :most)) "
+    "FROM json_each(:lanes) AS lane ORDER BY lane.key"
+)
+CLAIMABLE_ROWS: Final = (
+    "SELECT d.n, d.id, h.id, e.id, e.type, e.payload, d.round, d.created, d.status, "
+    "d.hook, d.claims, d.tries, d.attempts, d.last_status, d.last_error "
+    "FROM json_each(?) AS j CROSS JOIN delivery AS d ON d.n = j.value "
+    "CROSS JOIN event AS e ON e.n = d.event CROSS JOIN hook AS h ON h.n = d.hook"
 )
 CLAIM: Final = (
     f"UPDATE delivery SET status = {CODES[DeliveryStatus.SENDING]}, owner = ?, due = ?, claims = claims + 1 "
@@ -250,20 +261,21 @@ RUNNING_SYNCS: Final = "SELECT n FROM sync WHERE owner IS NOT NULL"
 
 # -- log and operations ----------------------------------------------------------------------------------------
 
-_LOG: Final = "FROM delivery AS d JOIN event AS e ON e.n = d.event JOIN hook AS h ON h.n = d.hook"
+_LOG: Final = "FROM {source} CROSS JOIN event AS e ON e.n = d.event CROSS JOIN hook AS h ON h.n = d.hook"
 _SHOWN: Final = (
     "SELECT d.n, d.id, h.id, h.address, e.type, e.id, d.status, d.round, d.attempts, d.created, d.due, d.finished, "
     "d.last_status, d.last_error"
 )
-DELIVERIES: Final = f"{_SHOWN} {_LOG} WHERE {{where}} ORDER BY d.n DESC LIMIT :limit"
-DELIVERY: Final = f"{_SHOWN}, e.payload {_LOG} WHERE d.id = ?"
+DELIVERIES: Final = f"{_SHOWN} {_LOG} WHERE {{where}} ORDER BY {{newest}} LIMIT :limit"
+DELIVERY: Final = f"{_SHOWN}, e.payload {_LOG.format(source='delivery AS d')} WHERE d.id = ?"
 ATTEMPTS: Final = (
     "SELECT number, round, started, duration, status, error, message, headers, body FROM attempt "
     "WHERE key BETWEEN ? AND ? ORDER BY key"
 )
 COUNT: Final = f"SELECT count(*) {_LOG} WHERE {{where}}"
 REDELIVERABLE: Final = (
-    f"SELECT d.n, d.id, h.id, d.hook, d.status {_LOG} WHERE NOT h.deleted AND {{where}} ORDER BY d.n LIMIT :limit"
+    f"SELECT d.n, d.id, h.id, d.hook, d.status {_LOG} "
+    "WHERE NOT h.deleted AND {where} ORDER BY {oldest} LIMIT :limit"
 )
 REDELIVER: Final = (
     "UPDATE delivery SET status = 0, lane = 0, round = round + 1, tries = 0, owner = NULL, due = ?, finished = NULL "
@@ -309,10 +321,10 @@ DELETE_ATTEMPTS: Final = (
 )
 LET_GO: Final = "UPDATE event SET remaining = remaining - ? WHERE n = ?"
 DELETE_CHILDLESS: Final = "DELETE FROM event WHERE n IN (SELECT value FROM json_each(?)) AND remaining = 0"
+FORGET_PRESENCE: Final = f"DELETE FROM presence WHERE block < (SELECT min(n) FROM delivery) >> {BLOCK_BITS}"
 FORGET_TRAFFIC: Final = "DELETE FROM traffic WHERE hour < ?"
 FORGET_HOOKS: Final = (
-    f"DELETE FROM hook WHERE deleted AND {' AND '.join(f'{status} = 0' for status in DeliveryStatus)} "
-    "AND NOT EXISTS (SELECT 1 FROM delivery WHERE hook = hook.n)"
+    f"DELETE FROM hook WHERE deleted AND {' AND '.join(f'{status} = 0' for status in DeliveryStatus)}"
 )
 
 _GRID: Final = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -336,21 +348,29 @@ def multiplied(statement: str, width: int, size: int) -> str:
     return statement.format(rows="VALUES " + ", ".join([row] * size))
 
 
-_HOOK: Final = "d.hook = (SELECT n FROM hook WHERE id = :hooks ->> 0)"
-"""One hook's number is looked up first, so that its part of the index is walked in order."""
-
+_DELIVERIES: Final = "delivery AS d"
+_DELIVERIES_OF_A_HOOK: Final = (
+    "presence AS p CROSS JOIN delivery AS d "
+    f"ON d.n BETWEEN p.block << {BLOCK_BITS} AND ((p.block + 1) << {BLOCK_BITS}) - 1 AND d.hook = p.hook"
+)
+_HOOK: Final = "p.hook = (SELECT n FROM hook WHERE id = :hooks ->> 0)"
 _HOOKS: Final = "h.id IN (SELECT value FROM json_each(:hooks))"
 _STATUSES: Final = "d.status IN (SELECT value FROM json_each(:statuses))"
 _UNDELIVERED: Final = f"{_STATUSES} AND d.status >= {_FIRST_UNDELIVERED}"
 
 
-def matching(which: DeliveryFilter, *, before: int | None = None) -> tuple[str, dict[str, Any]]:
-    """The conditions of a filter over delivery d, event e and hook h, and their parameters."""
+def matching(statement: str, which: DeliveryFilter, *, before: int | None = None) -> tuple[str, dict[str, Any]]:
+    """A statement over the log for what a filter matches, and its parameters.
+
+    Undelivered ones have an index; else one hook's deliveries are found by block, all others in order.
+    """
     hooks = None if which.hook_ids is None else sorted(which.hook_ids)
     codes = None if which.statuses is None else sorted(CODES[status] for status in which.statuses)
+    undelivered = bool(codes and codes[0] >= _FIRST_UNDELIVERED)
+    by_block = hooks is not None and len(hooks) == 1 and not undelivered
     given = {
-        "hooks": (_HOOK if hooks is not None and len(hooks) == 1 else _HOOKS, hooks),
-        "statuses": (_UNDELIVERED if codes and codes[0] >= _FIRST_UNDELIVERED else _STATUSES, codes),
+        "hooks": (_HOOK if by_block else _HOOKS, hooks),
+        "statuses": (_UNDELIVERED if undelivered else _STATUSES, codes),
         "event": ("e.type = :event", which.event),
         "error": ("d.last_error = :error", which.error),
         "since": ("d.created >= :since", which.since_ms),
@@ -364,7 +384,12 @@ def matching(which: DeliveryFilter, *, before: int | None = None) -> tuple[str, 
         for name, (_, value) in given.items()
         if value is not None
     }
-    return " AND ".join(terms) or "true", values
+    return statement.format(
+        source=_DELIVERIES_OF_A_HOOK if by_block else _DELIVERIES,
+        where=" AND ".join(terms) or "true",
+        newest="p.block DESC, d.n DESC" if by_block else "d.n DESC",
+        oldest="p.block, d.n" if by_block else "d.n",
+    ), values
 
 
 def json_list(values: object) -> str:

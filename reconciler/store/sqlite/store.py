@@ -65,8 +65,8 @@ async def open_sqlite(
 ) -> SqliteStore | None:
     """Open the file at `path`; None where there is nothing to read yet.
 
-    `observer` is told of every commit (operations in it, seconds it took, fsync included), on the writer's
-    thread: it must be quick and must not raise.
+    `observer` is told of every commit (operations in it, seconds it took, fsync included), on an event loop
+    that asked for part of it.
     """
     store = SqliteStore(path, observer)
     try:

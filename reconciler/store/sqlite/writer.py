@@ -85,6 +85,7 @@ class Single(Verb):
         def one_by_one(session: Session, operations: Sequence[Operation]) -> None:
             for operation in operations:
                 session.flush()
+                session.forget_rows()
                 session.execute(sql.SAVEPOINT)
                 try:
                     operation.result = run(session, *operation.arguments)
@@ -109,6 +110,7 @@ class Writer:
         self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._stopping = False
+        self._reports: list[tuple[int, float]] = []
         self._rate = 0.0
         self._last_s = 0.0
 
@@ -142,7 +144,7 @@ class Writer:
             operations = [operation for operation in batch if operation is not None]
             if operations:
                 self._perform(operations)
-                _answer(operations)
+                self._answer(operations)
         self._session.connection.close()
 
     def _gather(self) -> list[Operation | None]:
@@ -203,21 +205,24 @@ class Writer:
         weight = min(interval / _RATE_MEMORY_S, 1.0)
         self._rate += (operations / interval - self._rate) * weight
         self._last_s = started
-        if self._observer is not None:
-            self._observer(operations, now - started)
+        self._reports.append((operations, now - started))
 
-
-def _answer(operations: Sequence[Operation]) -> None:
-    """Resolve the futures, one call a loop."""
-    loops: dict[asyncio.AbstractEventLoop, list[Operation]] = {}
-    for operation in operations:
-        loops.setdefault(operation.future.get_loop(), []).append(operation)
-    for loop, mine in loops.items():
-        try:
-            loop.call_soon_threadsafe(_resolve, mine)
-        except RuntimeError:
-            # The loop was closed under its callers: nobody is left to be told.
-            continue
+    def _answer(self, operations: Sequence[Operation]) -> None:
+        """Resolve the futures, one call a loop; the first loop's call tells the observer, too."""
+        loops: dict[asyncio.AbstractEventLoop, list[Operation]] = {}
+        for operation in operations:
+            loops.setdefault(operation.future.get_loop(), []).append(operation)
+        reports, self._reports = self._reports, []
+        for loop, mine in loops.items():
+            try:
+                loop.call_soon_threadsafe(_resolve, mine)
+                if self._observer is not None:
+                    for report in reports:
+                        loop.call_soon_threadsafe(self._observer, *report)
+            except RuntimeError:
+                # The loop was closed under its callers: nobody is left to be told.
+                continue
+            reports = []
 
 
 def _resolve(operations: Sequence[Operation]) -> None:
