@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.command import command
+from reconciler.cli.memory import uncollected
 from reconciler.cli.options import allow_options, files_option, format_options, key_file_option, store_option
 from reconciler.cli.output import print_text
 
@@ -29,6 +30,7 @@ __all__ = ["apply"]
 @click.option("-y", "--yes", is_flag=True, expose_value=False, help="Accepted: a reviewed plan is not asked about.")
 @store_option
 @key_file_option
+@uncollected()
 def apply(
     *,
     planfile: str,

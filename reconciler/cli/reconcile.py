@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.cli.memory import uncollected
 from reconciler.cli.opening import load_keyring, opened, write_whole
 from reconciler.cli.output import ask, is_interactive, note, print_json, print_text
 from reconciler.cli.planning import plan_on_server, plan_on_state, plan_on_store, show_plan
@@ -37,6 +38,7 @@ class ReconcileOptions:
     key_file: str | None
 
 
+@uncollected()
 def reconcile(options: ReconcileOptions) -> int:
     """Plan, and apply unless only the plan was wanted; the exit code."""
     _refuse_contradictions(options)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.command import command
 from reconciler.cli.failure import failure_document
+from reconciler.cli.memory import uncollected
 from reconciler.cli.options import files_option, format_options
 from reconciler.cli.output import has_color, note, print_bytes, print_json, print_text, width
 from reconciler.cli.text import plural
@@ -31,6 +32,7 @@ __all__ = ["validate"]
 )
 @files_option
 @format_options("text", "json", "sarif", "github")
+@uncollected()
 def validate(files: tuple[str, ...], format_: str) -> int:
     """Check the configuration and print every problem with its place.
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["check"]
 
 _DURATION_MAX = {"timeout": "30s", "retry.schedule": "7d", "rotation.overlap": "30d", "sync.timeout": "24h"}
+_DURATION_MAX_MS = {path: parse_duration(most) for path, most in _DURATION_MAX.items()}
 _OF_ONE_SEVERITY_MAX = 1_000
 _SUGGESTIONS_MAX = 100  # each is a search among all names
 _NEVER_ZERO = frozenset({"timeout", "sync.timeout"})
@@ -209,7 +210,7 @@ class _Checker:
     def _duration(self, entry: Entry, path: str, text: str, *, item: str = "") -> None:
         most = _DURATION_MAX[path]
         duration = parse_duration(text)
-        if duration > parse_duration(most) or (duration == 0 and path in _NEVER_ZERO):
+        if duration > _DURATION_MAX_MS[path] or (duration == 0 and path in _NEVER_ZERO):
             above_zero = "more than 0 and " if path in _NEVER_ZERO else ""
             message = f"`{path.rpartition('.')[2]}` must be {above_zero}at most {most}"
             self._add(entry, f"{path}{item}", Finding("", "out-of-range", message))

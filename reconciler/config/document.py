@@ -68,9 +68,7 @@ class Document:
     def key_index(self, container: Any, key: str | int) -> int | None:
         """Where an entry begins: its key in a mapping, itself in a list. None where there is no such entry."""
         mark = self._mark(container, key)
-        if mark is None:
-            return None
-        return mark >> INDEX_BITS if isinstance(container, dict) else mark
+        return mark >> INDEX_BITS if mark is not None and isinstance(container, dict) else mark
 
     def value_index(self, container: Any, key: str | int) -> int | None:
         """Where an entry's value begins. None where there is no such entry."""
@@ -101,12 +99,8 @@ class Document:
 
     def _mark(self, container: Any, key: str | int) -> int | None:
         if isinstance(container, dict):
-            if key not in container:
-                return None
-            for candidate, mark in zip(container, self.marks[id(container)], strict=True):
-                if candidate == key:
-                    return mark
-        elif isinstance(container, list) and isinstance(key, int) and 0 <= key < len(container):
+            return self.marks[id(container)][list(container).index(key)] if key in container else None
+        if isinstance(container, list) and isinstance(key, int) and 0 <= key < len(container):
             return self.marks[id(container)][key]
         return None
 

@@ -36,7 +36,7 @@ class Entry:
         """
         for root in (self.raw, self.defaults):
             if root is not None:
-                found = _find(self.document, root, path.split(".") if path else [], value=value)
+                found = _find(self.document, root, path, value=value)
                 if found is not None:
                     return found
         return self.key_index
@@ -121,26 +121,22 @@ def _twice(what: str, index: int, entry: Entry, first: Place) -> Problem:
     return entry.document.problem(index, "declared-twice", message, also=first)
 
 
-def _find(document: Document, root: Mapping[str, Any], steps: Sequence[str], *, value: bool) -> int | None:
+def _find(document: Document, root: Mapping[str, Any], path: str, *, value: bool) -> int | None:
     """The index of a field. A key that holds dots itself, as a header's name may, is matched as a whole."""
-    if not steps:
-        return None
     container: Any = root
     index: int | None = None
-    at = 0
-    while at < len(steps):
+    rest = path
+    while rest:
+        key: str | int
+        key, _, rest = rest.partition(".")
         if isinstance(container, list):
-            key: str | int = int(steps[at]) if steps[at].isdecimal() else -1
-            after = at + 1
-        else:
-            after = next((end for end in range(at + 1, len(steps) + 1) if _holds(container, steps[at:end])), at)
-            key = ".".join(steps[at:after])
+            key = int(key) if key.isdecimal() else -1
+        elif isinstance(container, dict):
+            while rest and key not in container:
+                more, _, rest = rest.partition(".")
+                key = f"{key}.{more}"
         index = document.value_index(container, key) if value else document.key_index(container, key)
         if index is None:
             return None
-        container, at = container[key], after
+        container = container[key]
     return index
-
-
-def _holds(container: Any, steps: Sequence[str]) -> bool:
-    return isinstance(container, dict) and ".".join(steps) in container

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from reconciler.model.resource import Spec
 
 __all__ = ["Difference", "differences"]
 
-_FIRST = ("type", "data_source", "url", "enabled")
+_FIRST = {path: rank for rank, path in enumerate(("type", "data_source", "url", "enabled"))}
 _WHOLE = frozenset({"secret"})
 """Mappings that are one value to a reader: `{env: NAME}` is replaced, not edited."""
 
@@ -32,13 +31,13 @@ def differences(before: Spec | None, after: Spec | None) -> list[Difference]:
 
 def _order(difference: Difference) -> tuple[int, str]:
     path = difference.path
-    return _FIRST.index(path) if path in _FIRST else len(_FIRST), path
+    return _FIRST.get(path, len(_FIRST)), path
 
 
 def _walk(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Difference]:
     for name in before.keys() | after.keys():
         old, new = before.get(name), after.get(name)
-        if old == new and type(old) is type(new):
+        if old is new or (old == new and type(old) is type(new)):
             continue
         path = f"{prefix}{name}"
         if _is_nested(old, new) and path not in _WHOLE:
@@ -49,10 +48,6 @@ def _walk(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> I
 
 def _is_nested(old: Any, new: Any) -> bool:
     """Two mappings, or one with something in it that appears or goes as a whole: told leaf by leaf."""
-    match old, new:
-        case Mapping(), Mapping():
-            return True
-        case (None, Mapping() as other) | (Mapping() as other, None):
-            return len(other) > 0
-        case _:
-            return False
+    if isinstance(old, dict):
+        return isinstance(new, dict) or (new is None and len(old) > 0)
+    return old is None and isinstance(new, dict) and len(new) > 0

@@ -22,9 +22,9 @@ def harmless(text: str) -> str:
 
 def inline_value(value: Any) -> str:
     """A JSON value on one line. Strings stand bare where that cannot mislead, else in double quotes."""
+    if isinstance(value, str):
+        return value if _is_bare(value) else _quoted(value)
     match value:
-        case str():
-            shown = value if _is_bare(value) else _quoted(value)
         case {"env": str()} | {"file": str()} if len(value) == 1:
             shown = _reference(value)
         case dict():

@@ -41,7 +41,7 @@ def line_diff(before: str, after: str) -> list[Line]:
 
 
 def _compared(old: list[str], new: list[str]) -> list[Line]:
-    if max(len(old), len(new)) > COMPARED_MAX:
+    if not old or not new or max(len(old), len(new)) > COMPARED_MAX:
         return [Line("-", text) for text in old] + [Line("+", text) for text in new]
     from difflib import SequenceMatcher  # noqa: PLC0415 - half of what importing this package would cost
 

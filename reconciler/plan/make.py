@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from reconciler.model.hook import EventType
 from reconciler.model.resource import Key, Kind
 from reconciler.model.spec import canonical_bot, canonical_data_source, canonical_webhook
 from reconciler.plan.consequences import GRAVE, warnings_of
@@ -28,8 +30,8 @@ __all__ = ["GENERATED", "make"]
 GENERATED = "generated at apply"
 """Stands for a secret that does not exist yet."""
 
-_ACTIONS = tuple(Action)
-_KINDS = tuple(Kind)
+_RISKS = {action: rank for rank, action in enumerate(Action)}
+_KINDS = {kind: rank for rank, kind in enumerate(Kind)}
 
 
 def make(
@@ -205,17 +207,22 @@ def _defaults(kind: Kind, spec: Spec, handle: str) -> Spec:
             silent: dict[str, Any] = {"command": []} if sync and "command" in sync else {"http": {"url": None}}
             return canonical_data_source({"sync": silent if sync else None}, handle)
         case Kind.WEBHOOK:
-            return canonical_webhook({"type": spec["type"], "url": None, "data_source": None})
+            return _silent_webhook(spec["type"])
+
+
+@lru_cache(maxsize=len(EventType))
+def _silent_webhook(kind: str) -> Spec:
+    return canonical_webhook({"type": kind, "url": None, "data_source": None})
 
 
 def _rank(change: Change) -> tuple[int, bool, int, str]:
     """Risk, kind, address. An update or rename that somebody outside will notice stands before the calm ones."""
-    risk = _ACTIONS.index(change.action)
+    risk = _RISKS[change.action]
     calm = True
     if change.action in (Action.RENAME, Action.UPDATE):
         calm = GRAVE.isdisjoint(warning.code for warning in change.warnings)
-        risk = _ACTIONS.index(Action.UPDATE if calm and change.action is Action.UPDATE else Action.RENAME)
-    return risk, calm, _KINDS.index(change.kind), change.address
+        risk = _RISKS[Action.UPDATE if calm and change.action is Action.UPDATE else Action.RENAME]
+    return risk, calm, _KINDS[change.kind], change.address
 
 
 def _observed(

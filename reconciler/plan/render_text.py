@@ -89,35 +89,34 @@ def _block(plan: Plan, change: Change, paint: _Paint, width: int | None) -> Iter
     seen = plan.observed.get(change.address)
     if seen is not None and traffic_matters(change):
         yield f"    {paint('1;33', '!')} {traffic_words(change, seen)}"
-    fits = [len(path) for path in map(_path, change.fields) if len(path) <= _PATH_WIDTH_MAX]
-    for field in change.fields:
-        yield from _field(change, field, paint, width, max(fits, default=0))
-
-
-def _path(field: FieldChange) -> str:
-    return harmless(field.path)
-
-
-def _field(change: Change, field: FieldChange, paint: _Paint, width: int | None, path_width: int) -> Iterator[str]:
-    path = _path(field)
-    if is_long_text(field):
-        yield f"    {path}"
-        before = field.before if isinstance(field.before, str) else ""
-        after = field.after if isinstance(field.after, str) else ""
-        for sign, text in line_diff(before, after):
-            shown = f"… {text}" if sign == "@" else f"{sign} {harmless(text)}"
-            yield paint(_LINE_COLOURS.get(sign, ""), f"        {shown}".rstrip())
-        return
-    before_words, after_words = field_value(field, field.before), field_value(field, field.after)
-    if change.action is Action.CREATE:
-        yield f"    {path:<{path_width}}  {after_words}"
-    elif change.action is Action.DELETE:
-        yield f"    {path:<{path_width}}  {before_words}"
-    else:
-        line = f"    {path:<{path_width}}  {before_words} → {after_words}"
-        if width is not None and len(line) > width:
-            yield f"    {path}"
-            yield paint("31", f"        - {before_words}")
-            yield paint("32", f"        + {after_words}")
+    paths = [harmless(field.path) for field in change.fields]
+    path_width = max((len(path) for path in paths if len(path) <= _PATH_WIDTH_MAX), default=0)
+    for field, path in zip(change.fields, paths, strict=True):
+        if is_long_text(field):
+            yield from _text(field, path, paint)
+        elif change.action is Action.CREATE:
+            yield f"    {path:<{path_width}}  {field_value(field, field.after)}"
+        elif change.action is Action.DELETE:
+            yield f"    {path:<{path_width}}  {field_value(field, field.before)}"
         else:
-            yield line
+            yield from _edit(field, f"{path:<{path_width}}", paint, width)
+
+
+def _text(field: FieldChange, path: str, paint: _Paint) -> Iterator[str]:
+    yield f"    {path}"
+    before = field.before if isinstance(field.before, str) else ""
+    after = field.after if isinstance(field.after, str) else ""
+    for sign, text in line_diff(before, after):
+        shown = f"… {text}" if sign == "@" else f"{sign} {harmless(text)}"
+        yield paint(_LINE_COLOURS.get(sign, ""), f"        {shown}".rstrip())
+
+
+def _edit(field: FieldChange, path: str, paint: _Paint, width: int | None) -> Iterator[str]:
+    before, after = field_value(field, field.before), field_value(field, field.after)
+    line = f"    {path}  {before} → {after}"
+    if width is None or len(line) <= width:
+        yield line
+        return
+    yield f"    {path.rstrip()}"
+    yield paint("31", f"        - {before}")
+    yield paint("32", f"        + {after}")

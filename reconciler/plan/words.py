@@ -70,7 +70,8 @@ def place_words(file: str | None, line: int | None) -> str:
 
 def is_long_text(field: FieldChange) -> bool:
     """Whether a field is read better as lines than as a value."""
-    return any(isinstance(value, str) and "\n" in value for value in (field.before, field.after))
+    before, after = field.before, field.after
+    return (isinstance(after, str) and "\n" in after) or (isinstance(before, str) and "\n" in before)
 
 
 def field_value(field: FieldChange, value: Any) -> str:
