@@ -1,8 +1,10 @@
-"""uvicorn's HTTP protocol with the bounds it leaves out: how long a request may take, and how large its head may be.
+"""uvicorn's HTTP protocol with the bounds it leaves out, and with one write an answer.
 
-uvicorn waits for ever for a head or a body to end (slowloris), collects headers without limit, and goes on reading
-the body of a request that has been answered. The hot path pays for none of these bounds: a timer starts only where a
-read ended in the middle of something, and nothing that arrives later restarts it.
+uvicorn waits for ever for a head or a body to end (slowloris), collects headers without limit, goes on reading the
+body of a request that has been answered, and drops a client that half-closes before it has its answer. It also
+writes an answer's head and body apart, which costs a system call here and a second read there. The hot path pays for
+none of the bounds: a timer starts only where a read ended in the middle of something, and nothing that arrives later
+restarts it.
 """
 
 from __future__ import annotations
@@ -29,22 +31,63 @@ _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-leng
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
+class _GatheringTransport:
+    """A transport whose writes of one turn of the loop go out together."""
+
+    __slots__ = ("_call_soon", "_transport", "_waiting")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._call_soon = loop.call_soon
+        self._waiting: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._waiting:
+            self._call_soon(self.flush)
+        self._waiting.append(data)
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def flush(self) -> None:
+        """Hand over what was gathered."""
+        if self._waiting:
+            gathered = b"".join(self._waiting)
+            self._waiting.clear()
+            self._transport.write(gathered)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. Given to uvicorn as its `http` setting."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._gathering: _GatheringTransport
         self._timer: TimerHandle | None = None
         self._in_head = False
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        super().connection_made(transport)
+        self._gathering = _GatheringTransport(transport, self.loop)
+        super().connection_made(self._gathering)  # type: ignore[arg-type] # it has all that is used
         self._start(HEAD_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override] # True keeps the transport open
+        """A client that has said all it wants to say may still wait for its answer."""
+        cycle = self._cycle()
+        if cycle is not None and not cycle.more_body and not cycle.response_complete:
+            cycle.keep_alive = False
+            return True
+        self._gathering.flush()
+        return False
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -50,6 +50,12 @@ def test_any_method_of_the_parser_starts_a_sync(server: Any, method: str) -> Non
     assert answer.endswith(b'\r\n\r\n{"success": true}')
 
 
+def test_a_client_that_half_closes_gets_its_answer(server: Any) -> None:
+    """Who has said all it wants to say still hears what came of it, even where that takes the store's time."""
+    answer = exchange(server, head("POST", server.trigger).replace(b"Connection: close\r\n", b""), shut=True)
+    assert answer.endswith(b'\r\n\r\n{"success": true}')
+
+
 def test_head_gets_the_headers_alone(server: Any) -> None:
     """HEAD starts a sync and has no body."""
     answer = exchange(server, head("HEAD", server.trigger), shut=False)
