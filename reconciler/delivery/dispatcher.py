@@ -7,6 +7,7 @@ turn ends when the answer is there; that its outcome becomes durable a moment la
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,6 +16,7 @@ from reconciler.delivery.attempt import attempt
 from reconciler.delivery.intake import Intake
 from reconciler.delivery.rota import SLOTS, Rota
 from reconciler.delivery.settler import Settler
+from reconciler.model.breaker import BreakerState
 from reconciler.model.delivery import DeliveryStatus
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from reconciler.delivery.rota import Turn
     from reconciler.metrics import Metrics
     from reconciler.mint import Mint
+    from reconciler.model.breaker import Tripped
     from reconciler.model.exchange import Sender
     from reconciler.model.hook import OutgoingHook
     from reconciler.model.snapshot import Snapshot
@@ -40,7 +43,10 @@ log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """Delivers. `owner` is this process's name in fences, `snapshot` reads the view in force."""
+    """Delivers. `owner` is this process's name in fences, `snapshot` reads the view in force.
+
+    `attempted` hears of every outcome that is durable.
+    """
 
     def __init__(
         self,
@@ -52,6 +58,7 @@ class Dispatcher:
         mint: Mint,
         owner: str,
         metrics: Metrics | None = None,
+        attempted: Callable[[Attempted], None] | None = None,
         slots: int = SLOTS,
     ) -> None:
         self._sender = sender
@@ -59,7 +66,7 @@ class Dispatcher:
         self._clock = clock
         self._mint = mint
         self._metrics = metrics
-        self._slots = slots
+        self._attempted = attempted
         self._rota = Rota(slots)
         self._settler = Settler(
             store=store, clock=clock, owner=owner, recorded=self._recorded, recovered=self._start_turns
@@ -87,15 +94,27 @@ class Dispatcher:
 
     def status(self) -> Mapping[str, int]:
         """What `reconcile status` shows of the workers."""
-        lanes = self._intake.lanes
+        lanes, now_ms = self._intake.lanes, self._clock.now_ms()
+        states = Counter(tripped.state for tripped in self.breakers().values())
         return {
             "in_flight": self._rota.in_flight,
-            "slots": self._slots,
+            "slots": self._rota.slots,
             "claimed": self._intake.held,
             "unsettled": self._settler.unsettled,
-            "paused_hooks": sum(1 for lane in lanes if lane.blocked_until_ms is not None),
+            "slow_hooks": sum(lane.slow for lane in lanes),
+            "paused_hooks": sum(lane.throttled_until_ms > now_ms for lane in lanes),
+            "open_breakers": states[BreakerState.OPEN],
+            "half_open_breakers": states[BreakerState.HALF_OPEN],
             "faults": sum(self._faults.values()),
         }
+
+    def breakers(self) -> Mapping[str, Tripped]:
+        """The breakers that are not closed, by hook id."""
+        return self._intake.breakers()
+
+    def renew(self, hook_id: str) -> None:
+        """The hook's receiver has answered a test well: whatever held its deliveries back here is forgotten."""
+        self._intake.renew(hook_id)
 
     async def run(self) -> None:
         """Deliver until `stop`. Cancelled, it ends at once: what was in flight is attempted again another time."""
@@ -135,7 +154,7 @@ class Dispatcher:
 
     def _start_turns(self) -> None:
         """Give turns to workers that rest, then to new ones."""
-        while self._group is not None and (self._resting or len(self._workers) < self._slots):
+        while self._group is not None and (self._resting or len(self._workers) < self._rota.slots):
             turn = self._next_turn()
             if turn is None:
                 return
@@ -153,9 +172,10 @@ class Dispatcher:
             if turn is None:
                 return None
             self._intake.started()
-            left_ms = turn.held.lease_until_ms - self._clock.now_ms()
-            if left_ms >= turn.lane.timeout_ms + SETTLE_MARGIN_MS:
+            now_ms = self._clock.now_ms()
+            if turn.held.lease_until_ms - now_ms >= turn.lane.timeout_ms + SETTLE_MARGIN_MS:
                 self._under_way[id(turn)] = turn
+                turn.lane.start(now_ms)
                 return turn
             # It waited too long (a stopped process, a clock that leapt): whoever claims it next has all the time.
             self._rota.end(turn)
@@ -181,11 +201,17 @@ class Dispatcher:
     async def _take_turn(self, turn: Turn) -> None:
         lane, claim = turn.lane, turn.held.claim
         hook = self._snapshot().outgoing.get(claim.hook_id)
+        openings = lane.breaker.openings
         attempted = None
         try:
             if hook is not None:
                 attempted = await attempt(hook, claim, sender=self._sender, clock=self._clock, mint=self._mint)
+                started_ms = attempted.record.started_ms
+                ended_ms = started_ms + attempted.record.duration_ms
+                self._intake.learn(lane, attempted.decision, started_ms=started_ms, now_ms=ended_ms)
         finally:
+            if attempted is None:
+                lane.abandon(self._clock.now_ms())
             self._rota.end(turn)
         del self._under_way[id(turn)]
         if self._stopping and not self._under_way:
@@ -193,17 +219,11 @@ class Dispatcher:
         if hook is None or attempted is None:  # deleted: the store knows what becomes of it
             self._settler.give_back([claim])
             return
-        self._follow(lane, attempted)
-        self._intake.ended(lane, attempted.record.duration_ms)
+        self._intake.ended(lane)
         self._settler.settle(attempted)
         self._tell(hook, attempted)
-
-    def _follow(self, lane: Lane, attempted: Attempted) -> None:
-        """What one answer means for the whole hook."""
-        if attempted.decision.gone:
-            self._intake.close(lane)
-        if attempted.decision.throttle_until_ms is not None:
-            self._intake.pause(lane, attempted.decision.throttle_until_ms)
+        if lane.breaker.openings != openings:
+            self._tell_breaker(hook, lane)
 
     def _recorded(self, batch: Sequence[Attempted], kept: Sequence[bool]) -> None:
         """A batch of outcomes is durable."""
@@ -218,7 +238,10 @@ class Dispatcher:
                 )
                 if self._metrics is not None:
                     self._metrics.leases_lost.inc()
-            elif settlement.status is not DeliveryStatus.PENDING:
+                continue
+            if self._attempted is not None:
+                self._attempted(attempted)
+            if settlement.status is not DeliveryStatus.PENDING:
                 ended[settlement.status.value] = ended.get(settlement.status.value, 0) + 1
             elif settlement.due_ms is not None:
                 self._intake.due(claim.hook_id, settlement.due_ms)
@@ -255,3 +278,11 @@ class Dispatcher:
             line.info("attempt.failed", due_ms=decision.due_ms)
         else:
             line.warning(f"delivery.{decision.status.value}")
+
+    def _tell_breaker(self, hook: OutgoingHook, lane: Lane) -> None:
+        """Log that a breaker has opened, again perhaps, or closed."""
+        line = log.bind(hook_id=hook.id, hook=hook.address)
+        if lane.breaker.open_until_ms is None:
+            line.info("breaker.closed")
+        else:
+            line.warning("breaker.opened", until_ms=lane.breaker.open_until_ms, failures=lane.breaker.failures)

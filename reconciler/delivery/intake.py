@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from reconciler.clock import Clock
+    from reconciler.model.breaker import Tripped
     from reconciler.model.delivery import Claim
+    from reconciler.model.outcome import Decision
     from reconciler.model.snapshot import Snapshot
     from reconciler.store.port import Store
 
@@ -100,28 +102,32 @@ class Intake:
         if self._hungry:
             self._awake.set()
 
-    def ended(self, lane: Lane, duration_ms: float) -> None:
-        """An attempt is over, and there may be room for more."""
-        lane.paced(duration_ms)
+    def learn(self, lane: Lane, decision: Decision, *, started_ms: int, now_ms: int) -> None:
+        """An attempt is about to end: what its answer means for the whole hook. `ended` is due then."""
+        blocked_until_ms = lane.blocked_until_ms
+        lane.learn(decision, started_ms=started_ms, now_ms=now_ms)
+        if decision.gone:
+            self._close(lane)
+        if lane.blocked_until_ms != blocked_until_ms:
+            self._follow_block(lane)
+
+    def ended(self, lane: Lane) -> None:
+        """An attempt has ended, and there may be room for more."""
         self._feed(lane)
+
+    def renew(self, hook_id: str) -> None:
+        """The receiver has answered well elsewhere: forget how it did."""
+        lane = self._lanes.get(hook_id)
+        if lane is not None:
+            was_open = lane.is_open
+            lane.renew()
+            if lane.is_open and not was_open:
+                self._opened(lane)
 
     def due(self, hook_id: str, due_ms: int) -> None:
         """A retry of this hook waits in the store until then."""
         self._timetable.add(due_ms, hook_id, _RETRY)
         self._awake.set()
-
-    def pause(self, lane: Lane, until_ms: int) -> None:
-        """Start nothing for this hook until then."""
-        lane.blocked_until_ms = max(until_ms, lane.blocked_until_ms or 0)
-        self._timetable.add(lane.blocked_until_ms, lane.hook_id, _PAUSE)
-        self._empty(lane)
-        self._awake.set()
-
-    def close(self, lane: Lane) -> None:
-        """The receiver wants nothing more; `closed` is due when that is written."""
-        self._going.add(lane.hook_id)
-        lane.gone = True
-        self._empty(lane)
 
     def closed(self, hook_id: str) -> None:
         """The store knows that the receiver wants nothing more."""
@@ -145,6 +151,12 @@ class Intake:
     def held(self) -> int:
         """How many claims wait here."""
         return self._held
+
+    def breakers(self) -> dict[str, Tripped]:
+        """The breakers that are not closed, by hook id."""
+        now_ms = self._clock.now_ms()
+        found = ((lane.hook_id, lane.tripped(now_ms)) for lane in self._lanes.values())
+        return {hook_id: tripped for hook_id, tripped in found if tripped is not None}
 
     # -- lanes -----------------------------------------------------------------------------------------------
 
@@ -174,10 +186,7 @@ class Intake:
         assert self._seen is not None
         was_open = lane.is_open
         hook = self._seen.outgoing.get(lane.hook_id)
-        lane.enabled = hook is not None and hook.enabled
-        lane.gone = lane.hook_id in self._gone or lane.hook_id in self._going
-        if hook is not None:
-            lane.concurrency, lane.timeout_ms = hook.concurrency, hook.timeout_ms
+        lane.describe(hook, gone=lane.hook_id in self._gone or lane.hook_id in self._going)
         if lane.is_open and not was_open:
             self._opened(lane)
         elif not lane.is_open:
@@ -189,8 +198,25 @@ class Intake:
         self._feed(lane)
         self._arrived(lane)
 
+    def _close(self, lane: Lane) -> None:
+        """The receiver wants nothing more; `closed` is due when that is written."""
+        self._going.add(lane.hook_id)
+        lane.gone = True
+        self._empty(lane)
+
+    def _follow_block(self, lane: Lane) -> None:
+        """The lane is to be left alone for a while, or no more."""
+        if lane.blocked_until_ms is not None:
+            self._timetable.add(lane.blocked_until_ms, lane.hook_id, _PAUSE)
+            self._empty(lane)
+            self._awake.set()
+        elif lane.is_open:
+            self._opened(lane)
+
     def _empty(self, lane: Lane) -> None:
-        given = lane.empty()
+        self._return(lane.empty())
+
+    def _return(self, given: Sequence[Held]) -> None:
         self._held -= len(given)
         self._give_back([held.claim for held in given])
 
@@ -214,6 +240,7 @@ class Intake:
                 now_ms = self._clock.now_ms()
                 for lane in tuple(self._lanes.values()):
                     self._refresh(lane, now_ms)
+                self._find_slow(now_ms)
                 for hook_id, first_ms, retry_ms in ready:
                     self._note(hook_id, first_ms, now_ms, retry=False)
                     self._note(hook_id, retry_ms, now_ms, retry=True)
@@ -227,11 +254,17 @@ class Intake:
             self._describe(lane)
         self._end_pause(lane, now_ms)
 
+    def _find_slow(self, now_ms: int) -> None:
+        """Give back what waits for hooks that have fallen silent, and let others have their slots."""
+        silent = [lane for lane in self._lanes.values() if lane.look(now_ms)]
+        for lane in silent:
+            self._return(lane.surplus())
+        for lane in silent:  # once all are known, or one that is not yet would take what another gives up
+            self._arrived(lane)
+
     def _end_pause(self, lane: Lane, now_ms: int) -> None:
-        if lane.blocked_until_ms is not None and lane.blocked_until_ms <= now_ms:
-            lane.blocked_until_ms = None
-            if lane.is_open:
-                self._opened(lane)
+        if lane.pause_ended(now_ms) and lane.is_open:
+            self._opened(lane)
 
     def _note(self, hook_id: str, due_ms: int | None, now_ms: int, *, retry: bool) -> None:
         lane = self._lane(hook_id) if due_ms is not None else None

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
-__all__ = ["CLOSED", "FAILURES_TO_OPEN", "OPEN_MS_FIRST", "OPEN_MS_MAX", "Breaker", "BreakerState"]
+__all__ = ["CLOSED", "FAILURES_TO_OPEN", "OPEN_MS_FIRST", "OPEN_MS_MAX", "Breaker", "BreakerState", "Tripped"]
 
 FAILURES_TO_OPEN = 10
 OPEN_MS_FIRST = 30_000
@@ -64,7 +65,7 @@ class Breaker:
         return CLOSED
 
     def after_failure(self, now_ms: int) -> Breaker:
-        """An attempt has failed. While open, that is one from before and tells nothing new."""
+        """An attempt has failed. Other than the probe, that is one from before it opened and tells nothing new."""
         match self.state(now_ms):
             case BreakerState.CLOSED:
                 if self.failures + 1 >= FAILURES_TO_OPEN:
@@ -73,7 +74,7 @@ class Breaker:
             case BreakerState.OPEN:
                 return self
             case BreakerState.HALF_OPEN:
-                return self._opened(now_ms)
+                return self._opened(now_ms) if self.probing else self
 
     def after_nothing(self) -> Breaker:
         """An attempt has ended without asking the receiver (refused, released): the probe may be tried again."""
@@ -89,3 +90,12 @@ class Breaker:
 
 
 CLOSED = Breaker()
+
+
+class Tripped(NamedTuple):
+    """A breaker that is not closed, for those who look at it. `until_ms` is when it lets the next probe through."""
+
+    state: BreakerState
+    since_ms: int
+    until_ms: int
+    failures: int

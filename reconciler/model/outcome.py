@@ -23,6 +23,9 @@ RETRY_AFTER_MS_MAX = 60 * 60 * 1000
 _GONE = 410
 _THROTTLING = frozenset({429, 503})
 _REFUSALS = frozenset({AttemptError.EGRESS, AttemptError.UNRENDERABLE})
+_OWN = frozenset({*_REFUSALS, AttemptError.INTERNAL})
+"""Errors that are none of the receiver's."""
+_OVERLOADS = frozenset({AttemptError.TIMEOUT, "http-429", "http-503", "http-504"})
 _SECONDS = re.compile(r"[0-9]+")
 
 
@@ -45,8 +48,22 @@ class Decision:
 
     @property
     def is_failure(self) -> bool:
-        """Whether the receiver failed, which a breaker counts. A refusal was decided before it was asked."""
-        return self.status is not DeliveryStatus.DELIVERED and self.status is not DeliveryStatus.REFUSED
+        """Whether the receiver failed, which a breaker counts.
+
+        Whatever its status is: ten 4xx in a row are a receiver that does not take what it is sent. An answer that
+        says when to come back, or never to, is heeded in its own way.
+        """
+        return self.error is not None and self.error not in _OWN and not self.gone and self.throttle_until_ms is None
+
+    @property
+    def is_overload(self) -> bool:
+        """Whether the receiver has more to do than it can, so that it should get less at a time."""
+        return self.error in _OVERLOADS
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the receiver gave an answer at all."""
+        return self.error is None or self.error.startswith("http-")
 
 
 def decide(

@@ -28,9 +28,14 @@ class Window:
         """How many attempts may be in flight."""
         return max(1, min(self.limit, int(self.size)))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing holds it below its limit."""
+        return self.size >= self.limit
+
     def after_answer(self) -> Window:
         """The receiver has answered in time, whatever it said."""
-        if self.size >= self.limit:
+        if self.is_full:
             return self
         return replace(self, size=min(float(self.limit), self.size + 1 / self.size))
 

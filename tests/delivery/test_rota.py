@@ -10,7 +10,9 @@ import pytest
 from reconciler.delivery.lane import AHEAD_MAX, Held, Lane
 from reconciler.delivery.rota import Rota
 from reconciler.delivery.timetable import ENTRIES_MAX, Timetable
-from reconciler.model.delivery import Claim, Fence
+from reconciler.model.delivery import Claim, DeliveryStatus, Fence
+from reconciler.model.outcome import Decision
+from reconciler.model.window import Window
 
 if TYPE_CHECKING:
     from reconciler.delivery.rota import Turn
@@ -34,7 +36,7 @@ def held(number: int, attempt: int = 1) -> Held:
 
 def lane(hook_id: str, first: int = 0, retries: int = 0, concurrency: int = 8) -> Lane:
     """An open lane that holds so much work."""
-    made = Lane(hook_id, concurrency=concurrency, enabled=True)
+    made = Lane(hook_id, window=Window.of(concurrency), limit=concurrency, enabled=True)
     for number in range(first):
         made.hold(held(number))
     for number in range(retries):
@@ -112,9 +114,10 @@ def test_retries_alone_get_every_turn() -> None:
 
 def test_neither_kind_can_fill_all_slots() -> None:
     """Hanging retries hold at most half of the slots, first attempts at most nine tenths."""
-    for first, retries, most in ((0, 100, 10), (100, 0, 18), (100, 100, 20)):
+    for first, retries, most in ((0, 9, 10), (9, 0, 18), (9, 9, 20)):
         rota = Rota(slots=20)
-        rota.offer(lane("a", first, retries, concurrency=100))
+        for number in range(100):
+            rota.offer(lane(f"hook{number}", first, retries))
         assert len(turns(rota, 999, end=False)) == most
         assert rota.in_flight == most
 
@@ -123,11 +126,12 @@ def test_a_slow_hook_claims_little_ahead_and_a_fast_one_much() -> None:
     """What is claimed ahead is about what the hook takes in a quarter of a second."""
     slow, fast = lane("slow"), lane("fast")
     slow.first.more = fast.first.more = True
+    good = Decision(status=DeliveryStatus.DELIVERED, outcome="2xx")
     for _ in range(50):
-        slow.paced(10_000)
-        fast.paced(1)
-    assert slow.wanted == slow.concurrency
-    assert fast.wanted == fast.concurrency + AHEAD_MAX
+        slow.learn(good, started_ms=0, now_ms=10_000)
+        fast.learn(good, started_ms=0, now_ms=1)
+    assert slow.wanted == 2
+    assert fast.wanted == fast.limit + AHEAD_MAX
 
 
 def test_nothing_is_wanted_while_enough_waits() -> None:
