@@ -11,6 +11,8 @@ from reconciler.cli.command import command
 from reconciler.cli.memory import uncollected
 from reconciler.cli.options import allow_options, files_option, format_options, key_file_option, store_option
 from reconciler.cli.output import print_text
+from reconciler.cli.text import one_line
+from reconciler.errors import UsageError
 
 __all__ = ["apply"]
 
@@ -48,15 +50,25 @@ def apply(
     """
     from reconciler.cli.planning import load_files
     from reconciler.cli.reconcile import carry_out, print_applied
-    from reconciler.plan import Allowance, from_json, render_text
+    from reconciler.plan import Allowance, from_json
+    from reconciler.plan.words import summary_line
 
-    reviewed = from_json(Path(planfile).read_bytes())
+    reviewed = from_json(_read(planfile))
     desired, _ = load_files(files)
     allow = Allowance(addresses=frozenset(allow_delete), all=allow_delete_all)
     serial = asyncio.run(carry_out(reviewed, desired, allow, store_url=store, key_file=key_file))
     if format_ == "json":
         print_applied(reviewed, serial)
         return
-    commit = f" of commit {reviewed.commit}" if reviewed.commit else ""
-    print_text(render_text(reviewed).rstrip("\n").rpartition("\n")[2])
+    print_text(summary_line(reviewed))
+    if reviewed.is_empty:
+        return
+    commit = f" of commit {one_line(reviewed.commit)}" if reviewed.commit else ""
     print_text(f"Applied the plan{commit}; the state's serial is {serial}.")
+
+
+def _read(planfile: str) -> bytes:
+    try:
+        return Path(planfile).read_bytes()
+    except OSError as error:
+        raise UsageError(f"the plan {planfile!r} cannot be read: {error.strerror or error}") from error

@@ -25,8 +25,7 @@ def current_commit(paths: Sequence[str | Path], environ: Mapping[str, str]) -> s
 
     Git is only asked where a `.git` is in sight: starting it costs more than a small plan does.
     """
-    first = Path(paths[0]).resolve() if paths else Path.cwd()
-    folder = first if first.is_dir() else first.parent
+    folder = _folder(paths)
     if any((parent / ".git").exists() for parent in (folder, *folder.parents)):
         head = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
         commit = "" if head is None else head.decode("ascii", "replace").strip()
@@ -37,25 +36,32 @@ def current_commit(paths: Sequence[str | Path], environ: Mapping[str, str]) -> s
 
 
 def files_at(ref: str, paths: Sequence[str | Path]) -> dict[str, bytes]:
-    """The YAML files that `paths` stood for at a commit, by their names from the current folder.
+    """The YAML files that `paths` stood for where HEAD branched off from `ref`; nothing if they were not there then.
 
-    Raises UsageError where git does not know the commit. A path that was not there then brings nothing.
+    At `ref` itself where no common ancestor is known. What was merged into `ref` since is no part of the branch's
+    own diff: a branch that lacks it must not look as if it deleted it. Raises UsageError where git does not know
+    the commit.
     """
-    here = Path.cwd()
-    commit = _git(here, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
-    if commit is None:
+    folder = _folder(paths)
+    tip = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    if tip is None:
         raise UsageError(f"--base-ref {ref!r}: git knows no such commit here; fetch it first (fetch-depth: 0 in CI)")
-    name = commit.decode("ascii").strip()
-    listed = _git(here, "ls-tree", "-r", "-z", "--name-only", name, "--", *(os.fspath(path) for path in paths))
+    base = _git(folder, "merge-base", tip.decode("ascii").strip(), "HEAD") or tip
+    commit = base.decode("ascii").strip()
+    given = [os.path.relpath(Path(path).resolve(), folder) for path in paths]
+    listed = _git(folder, "ls-tree", "-r", "-z", "--name-only", commit, "--", *given)
     found = [os.fsdecode(path) for path in (listed or b"").split(b"\0") if path]
-    wanted = [path for path in found if path.endswith(_SUFFIXES) and not _is_hidden(path, paths)]
-    return {path: _git(here, "cat-file", "blob", f"{name}:./{path}") or b"" for path in wanted}
+    wanted = [path for path in found if path in given or (path.endswith(_SUFFIXES) and not _is_hidden(path))]
+    return {path: _git(folder, "cat-file", "blob", f"{commit}:./{path}") or b"" for path in wanted}
 
 
-def _is_hidden(path: str, given: Sequence[str | Path]) -> bool:
-    """Whether a part of the path that was not given begins with a dot."""
-    if any(Path(path) == Path(each) for each in given):
-        return False
+def _folder(paths: Sequence[str | Path]) -> Path:
+    """Where git is asked: the folder that holds the first of `paths`."""
+    first = Path(paths[0]).resolve() if paths else Path.cwd()
+    return first if first.is_dir() else first.parent
+
+
+def _is_hidden(path: str) -> bool:
     return any(part.startswith(".") and part != ".." for part in Path(path).parts)
 
 

@@ -14,13 +14,13 @@ from reconciler.cli.checkout import current_commit, files_at
 from reconciler.cli.opening import opened
 from reconciler.cli.output import has_color, note, print_bytes, print_text, width
 from reconciler.cli.text import one_line
-from reconciler.errors import ConfigurationInvalid
+from reconciler.errors import ConfigurationInvalid, StateUnreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from reconciler.cli.client import Client
-    from reconciler.model.resource import Desired, Key, State
+    from reconciler.model.resource import Desired, State
     from reconciler.plan import Observation, Plan
 
 __all__ = ["Planned", "load_files", "plan_on_server", "plan_on_state", "plan_on_store", "show_plan"]
@@ -28,11 +28,10 @@ __all__ = ["Planned", "load_files", "plan_on_server", "plan_on_state", "plan_on_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A plan, and which of its changes the diff from `--base-ref` does not explain."""
+    """A plan, and the configuration it was made from, unless a daemon made it."""
 
     plan: Plan
     desired: Desired | None = None
-    unexplained: frozenset[Key] = frozenset()
 
 
 def plan_on_store(files: Sequence[str], store: str, *, base_ref: str | None = None) -> Planned:
@@ -47,7 +46,10 @@ def plan_on_state(files: Sequence[str], state_file: str, *, base_ref: str | None
     from reconciler.control.export import read_export
 
     desired, commit = load_files(files)
-    content = sys.stdin.buffer.read() if state_file == "-" else Path(state_file).read_bytes()
+    try:
+        content = sys.stdin.buffer.read() if state_file == "-" else Path(state_file).read_bytes()
+    except OSError as error:
+        raise StateUnreadable(f"the state {state_file!r} cannot be read: {error.strerror or error}") from error
     return _plan(files, desired, read_export(content), observed={}, commit=commit, base_ref=base_ref)
 
 
@@ -60,16 +62,14 @@ def plan_on_server(files: Sequence[str], server: str, *, store: str, base_ref: s
 
     paths = _paths(files)
     contents = {str(path): read_file(path) for path in config.find_files(paths)}
+    before = _base_files(base_ref, paths)
     with Client(server, store=store) as client:
         plan = _ask(client, contents, current_commit(paths, os.environ))
-        if base_ref is None:
-            return Planned(plan=plan)
         try:
-            base = _ask(client, files_at(base_ref, paths), None)
+            return Planned(plan=unexplained(plan, _ask(client, before, None)) if before else plan)
         except ConfigurationInvalid:
             _note_invalid_base(base_ref)
             return Planned(plan=plan)
-    return Planned(plan=plan, unexplained=unexplained(plan, base))
 
 
 def load_files(files: Sequence[str]) -> tuple[Desired, str | None]:
@@ -97,14 +97,11 @@ def show_plan(planned: Planned, format_: str, files: Sequence[str] = ()) -> None
             from reconciler.plan.render_markdown import render_markdown
 
             command = shlex.join(["reconcile", *(word for path in files for word in ("-f", path))])
-            print_bytes(render_markdown(plan, command=command, unexplained=planned.unexplained).encode())
+            print_bytes(render_markdown(plan, command=command).encode())
         case _:
             from reconciler.plan import render_text
 
-            print_text(render_text(plan, color=has_color(sys.stdout), width=width()))
-    if planned.unexplained and format_ != "markdown":
-        for key in sorted(planned.unexplained):
-            note(f"not explained by the diff: {one_line(key.address)} would change without it, too")
+            print_text(render_text(plan, color=has_color(sys.stdout), width=width() if sys.stdout.isatty() else None))
 
 
 def _paths(files: Sequence[str]) -> Sequence[str | Path]:
@@ -134,17 +131,26 @@ def _plan(
     from reconciler.plan import make
 
     plan = make(desired, state, commit=commit, observed=observed)
-    if base_ref is None:
-        return Planned(plan=plan, desired=desired)
-    from reconciler import config
-    from reconciler.plan.compare import unexplained
+    before = _base_files(base_ref, _paths(files))
+    if before:
+        from reconciler import config
+        from reconciler.plan.compare import unexplained
 
-    try:
-        before = config.load_texts(files_at(base_ref, _paths(files)), str(Path.cwd()))
-    except ConfigurationInvalid:
-        _note_invalid_base(base_ref)
-        return Planned(plan=plan, desired=desired)
-    return Planned(plan=plan, desired=desired, unexplained=unexplained(plan, make(before, state)))
+        try:
+            plan = unexplained(plan, make(config.load_texts(before, str(Path.cwd())), state))
+        except ConfigurationInvalid:
+            _note_invalid_base(base_ref)
+    return Planned(plan=plan, desired=desired)
+
+
+def _base_files(base_ref: str | None, paths: Sequence[str | Path]) -> Mapping[str, bytes]:
+    """The files at `--base-ref`; nothing without one, or where they were not there, which is said."""
+    if base_ref is None:
+        return {}
+    before = files_at(base_ref, paths)
+    if not before:
+        note(f"warning: none of these files is there at {one_line(base_ref)}, so nothing can be told apart from it")
+    return before
 
 
 def _ask(client: Client, contents: Mapping[str, bytes], commit: str | None) -> Plan:
@@ -161,5 +167,5 @@ def _ask(client: Client, contents: Mapping[str, bytes], commit: str | None) -> P
     return from_json(orjson.dumps(client.post("api/v1/plan", {"files": files, "commit": commit})))
 
 
-def _note_invalid_base(base_ref: str) -> None:
-    note(f"warning: the configuration at {one_line(base_ref)} is invalid, so nothing can be told apart from it")
+def _note_invalid_base(base_ref: str | None) -> None:
+    note(f"warning: the configuration at {one_line(base_ref or '')} is invalid, so nothing can be told apart from it")

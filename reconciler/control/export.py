@@ -8,9 +8,12 @@ import orjson
 
 from reconciler.errors import StateUnreadable
 from reconciler.model.resource import Key, Kind, PreviousSecret, Resource, Secret, State
+from reconciler.model.spec import canonical_bot, canonical_data_source, canonical_webhook
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from reconciler.model.resource import Spec
 
 __all__ = ["FORMAT_VERSION", "export_state", "read_export"]
 
@@ -36,7 +39,7 @@ def read_export(content: bytes) -> State:
         version = document["format_version"]
         if version == FORMAT_VERSION:
             return _state(document)
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StateUnreadable("this is no exported state: make one with `reconcile state export`") from error
     raise StateUnreadable(f"this state has format version {version!r}; this program reads version {FORMAT_VERSION}")
 
@@ -66,21 +69,38 @@ def _secret(secret: Secret) -> dict[str, Any]:
 def _state(document: Mapping[str, Any]) -> State:
     resources = [_read_resource(item) for item in document["resources"]]
     return State(
-        lineage=document["lineage"],
-        serial=int(document["serial"]),
+        lineage=_text_or_none(document["lineage"]),
+        serial=_whole(document["serial"]),
         resources={resource.key: resource for resource in resources},
     )
 
 
 def _read_resource(item: Mapping[str, Any]) -> Resource:
+    key = Key(Kind(item["kind"]), _text(item["address"]))
     secret = item["secret"]
     return Resource(
-        key=Key(Kind(item["kind"]), _text(item["address"])),
-        spec=dict(item["spec"]),
-        id=item["id"],
+        key=key,
+        spec=_read_spec(key, item["spec"]),
+        id=_text_or_none(item["id"]),
         secret=None if secret is None else _read_secret(secret),
-        moved_from=tuple(item.get("moved_from", ())),
+        moved_from=tuple(map(_text, item.get("moved_from", ()))),
     )
+
+
+def _read_spec(key: Key, spec: Mapping[str, Any]) -> Spec:
+    """The spec as this version of the program means it; what could not be one raises."""
+    handle = key.address.rpartition("/")[2]
+    read: Spec
+    match key.kind:
+        case Kind.BOT:
+            read = canonical_bot(spec, handle)
+        case Kind.DATA_SOURCE:
+            read = canonical_data_source(spec, handle)
+        case Kind.WEBHOOK:
+            read = canonical_webhook(spec)
+    for name in ("id", "name", "type", "url", "description"):
+        _text(read.get(name, ""))
+    return read
 
 
 def _text(value: Any) -> str:
@@ -89,13 +109,25 @@ def _text(value: Any) -> str:
     return value
 
 
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError(value)
+    return value
+
+
 def _read_secret(secret: Mapping[str, Any]) -> Secret:
     previous = secret["previous"]
     return Secret(
-        fingerprint=secret["fingerprint"],
+        fingerprint=_text(secret["fingerprint"]),
         sealed=None,
-        created_ms=secret["created_ms"],
+        created_ms=_whole(secret["created_ms"]),
         previous=None
         if previous is None
-        else PreviousSecret(fingerprint=previous["fingerprint"], sealed=None, until_ms=previous["until_ms"]),
+        else PreviousSecret(
+            fingerprint=_text(previous["fingerprint"]), sealed=None, until_ms=_whole(previous["until_ms"])
+        ),
     )

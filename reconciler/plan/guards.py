@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.model.resource import Key, Kind
 from reconciler.plan.plan import Action, Guard
-from reconciler.plan.words import counted, traffic_counted
+from reconciler.plan.words import counted, participle, traffic_counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -69,7 +69,7 @@ def _protected(lost: Sequence[tuple[Change, Resource]]) -> Iterator[Guard]:
             yield Guard(
                 code="protected",
                 address=change.address,
-                message=f"it is protected and would be {_past(change)}",
+                message=f"it is protected and would be {participle(change.action)}",
                 allow=f"--allow-delete {change.address}",
             )
 
@@ -112,10 +112,6 @@ def _missed(lost: Sequence[tuple[Change, Resource]], observed: Mapping[str, Obse
             yield Guard(
                 code="traffic",
                 address=change.address,
-                message=f"it would be {_past(change)} and had {count} in the last 24 h{waiting}",
+                message=f"it would be {participle(change.action)} and had {count} in the last 24 h{waiting}",
                 allow=f"--allow-delete {change.address}",
             )
-
-
-def _past(change: Change) -> str:
-    return "deleted" if change.action is Action.DELETE else "replaced"

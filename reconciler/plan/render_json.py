@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -54,7 +55,7 @@ def from_json(content: bytes) -> Plan:
     try:
         document = orjson.loads(content)
         version = document["format_version"]
-        if version == FORMAT_VERSION:
+        if version == FORMAT_VERSION and version is not True:
             return _plan(document)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError("this is no saved plan: make one with `reconcile --plan --out FILE`") from error
@@ -97,12 +98,12 @@ def _ordered(value: Any) -> Any:
 def _plan(document: Mapping[str, Any]) -> Plan:
     return Plan(
         base=_known(Base, document["base"]),
-        config_digest=_text(document["config_digest"]),
-        commit=document["commit"],
-        changes=tuple(_read_change(change) for change in document["changes"]),
+        config_digest=_checked("str", document["config_digest"]),
+        commit=_checked("str | None", document["commit"]),
+        changes=tuple(_read_change(change) for change in _checked("list", document["changes"])),
         summary=_known(Summary, document["summary"]),
-        guards=tuple(_known(Guard, guard) for guard in document["guards"]),
-        drift=tuple(_known(Drift, drift) for drift in document["drift"]),
+        guards=tuple(_known(Guard, guard) for guard in _checked("list", document["guards"])),
+        drift=tuple(_known(Drift, drift) for drift in _checked("list", document["drift"])),
         observed={address: _known(Observation, seen) for address, seen in document["observed"].items()},
     )
 
@@ -110,22 +111,34 @@ def _plan(document: Mapping[str, Any]) -> Plan:
 def _read_change(change: Mapping[str, Any]) -> Change:
     return Change(
         kind=Kind(change["kind"]),
-        address=_text(change["address"]),
+        address=_checked("str", change["address"]),
         action=Action(change["action"]),
-        type=change["type"],
-        file=change["file"],
-        line=change["line"],
-        fields=tuple(_known(FieldChange, field) for field in change["fields"]),
-        warnings=tuple(_known(PlanWarning, warning) for warning in change["warnings"]),
+        type=_checked("str | None", change["type"]),
+        file=_checked("str | None", change["file"]),
+        line=_checked("int | None", change["line"]),
+        fields=tuple(_known(FieldChange, field) for field in _checked("list", change["fields"])),
+        warnings=tuple(_known(PlanWarning, warning) for warning in _checked("list", change["warnings"])),
     )
 
 
 def _known(kind: type[Any], values: Mapping[str, Any]) -> Any:
     """One of the plan's records, without keys that a later minor version may have added."""
-    return kind(**{name: values[name] for name in kind.__dataclass_fields__})
+    fields = kind.__dataclass_fields__
+    return kind(**{name: _checked(str(field.type), values[name]) for name, field in fields.items()})
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
+def _checked(annotation: str, value: Any) -> Any:
+    """The value, if it is what the annotation of its field says; a plan that was edited by hand may hold anything."""
+    if not isinstance(value, _TYPES[annotation]) or (isinstance(value, bool) and annotation != "Any"):
         raise TypeError(value)
     return value
+
+
+_TYPES: Mapping[str, Any] = {
+    "Any": object,
+    "int": int,
+    "int | None": (int, NoneType),
+    "list": list,
+    "str": str,
+    "str | None": (str, NoneType),
+}

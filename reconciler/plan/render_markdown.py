@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.model.resource import Key
+from reconciler.plan.compare import UNEXPLAINED
 from reconciler.plan.consequences import GRAVE
 from reconciler.plan.escape import harmless
 from reconciler.plan.lines import line_diff
@@ -25,7 +25,6 @@ from reconciler.plan.words import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from collections.abc import Set as AbstractSet
 
     from reconciler.plan.plan import Change, FieldChange, Plan
 
@@ -46,6 +45,8 @@ _SIGNS = {
     Action.CREATE: "🟢",
 }
 _ENDING = frozenset({Action.DELETE, Action.REPLACE, Action.ROTATE})
+_TOLD = GRAVE | {"looks-renamed", UNEXPLAINED}
+"""Warnings that are told in the table whatever the change."""
 _LISTED_MAX = 100
 """Addresses in a list that stands in for details."""
 
@@ -82,16 +83,14 @@ def render_markdown(
     *,
     marker: str = MARKER,
     command: str = "reconcile",
-    unexplained: AbstractSet[Key] = frozenset(),
     characters_max: int = CHARACTERS_MAX,
 ) -> str:
     """The plan as markdown of at most `characters_max` characters, the same for equal plans.
 
-    `command` is what applies it, without the flags that its guards ask for. `unexplained` are the changes that
-    would be made without this pull request as well (`compare.unexplained`).
+    `command` is what applies it, without the flags that its guards ask for.
     """
     text = ""
-    concerns = list(_attention(plan, unexplained))
+    concerns = list(_attention(plan))
     for detail in _DEGREES:
         lines, length = [], 0
         for line in _sections(plan, detail, marker, command, concerns):
@@ -154,20 +153,16 @@ class _Concern:
     place: str = ""
 
 
-def _attention(plan: Plan, unexplained: AbstractSet[Key]) -> Iterator[_Concern]:
+def _attention(plan: Plan) -> Iterator[_Concern]:
     for guard in plan.guards:
         reason = f"{guard.message}; allow it with `{guard.allow}`"
         yield _Concern(sign="⛔ guard", subject=guard.address or "the whole plan", reasons=(reason,))
     starting: list[Change] = []
     for change in plan.changes:
         reasons = [
-            warning.message
-            for warning in change.warnings
-            if change.action in _ENDING or warning.code in GRAVE or warning.code == "looks-renamed"
+            warning.message for warning in change.warnings if change.action in _ENDING or warning.code in _TOLD
         ]
-        if Key(change.kind, change.address) in unexplained:
-            reasons.append("not caused by this pull request: the state differs from its base as well")
-        elif change.action is Action.CREATE and {warning.code for warning in change.warnings} == {"traffic-starts"}:
+        if change.action is Action.CREATE and {warning.code for warning in change.warnings} == {"traffic-starts"}:
             starting.append(change)
             continue
         seen = plan.observed.get(change.address)

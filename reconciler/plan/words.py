@@ -17,6 +17,7 @@ __all__ = [
     "field_value",
     "is_long_text",
     "kind_words",
+    "participle",
     "place_words",
     "summary_line",
     "traffic_counted",
@@ -28,6 +29,7 @@ __all__ = [
 _ENDING = frozenset({Action.DELETE, Action.REPLACE, Action.ROTATE})
 _TRAFFIC_CODES = frozenset({"traffic-starts", "traffic-stops", "url-changes", "secret-rotates"})
 _VERBS = {Action.CREATE: "add", Action.UPDATE: "change"}
+_PARTICIPLES = {Action.CREATE: "added", Action.UPDATE: "changed"}
 
 
 def counted(number: int, one: str, many: str) -> str:
@@ -44,6 +46,11 @@ def traffic_counted(number: int, webhook_type: str | None) -> str:
 def verb(action: Action) -> str:
     """The action as the summary line names it."""
     return _VERBS.get(action, action.value)
+
+
+def participle(action: Action) -> str:
+    """What becomes of a resource by the action: `added`, `deleted`."""
+    return _PARTICIPLES.get(action, f"{action.value}d")
 
 
 def kind_words(kind: Kind) -> str:

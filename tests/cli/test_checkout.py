@@ -91,9 +91,17 @@ def test_change_that_the_diff_does_not_explain_is_marked(
     text = reconcile("--plan", "--base-ref", "main")
     markdown = reconcile("--plan", "--base-ref", "main", "--format", "markdown")
 
-    assert "not explained by the diff: support-bot/chats" in text.err
-    assert "support-bot/mine" not in text.err
-    assert text.out == reconcile("--plan").out
+    changed, added, *_ = text.out.split("\n\n")
+    assert "support-bot/chats" in changed
+    assert "not explained by this diff" in changed
+    assert "support-bot/mine" in added
+    assert "not explained" not in added
+    saved = reconcile("--plan", "--base-ref", "main", "--out", "plan.json", "--json").json
+    assert [[each["code"] for each in change["warnings"]][-1:] for change in saved["changes"]] == [
+        ["unexplained"],
+        [],
+    ]
+    assert reconcile("apply", "plan.json").code == 0, "the warning is no part of what was reviewed"
     assert markdown.out.startswith("<!-- ")
     assert markdown.out != reconcile("--plan", "--format", "markdown").out
 
@@ -128,5 +136,53 @@ def test_base_ref_works_against_a_server(
     ended = reconcile("--plan", "--server", daemon.url, "--base-ref", "HEAD")
 
     assert ended.code == 0
-    assert "support-bot/chats would change without it" in ended.err
+    assert "not explained by this diff: this webhook would be changed without it" in ended.out
     assert [sorted(body["files"]) for *_, body in daemon.asked] == [["hooks.yaml"], ["hooks.yaml"]]
+
+
+def test_what_main_has_gained_meanwhile_is_not_explained_by_a_branch_without_it(
+    repository: Callable[..., str], reconcile: Callable[..., Any], folder: Path
+) -> None:
+    """Main has a new webhook, applied already. A branch that began before would delete it without meaning to."""
+    path = folder / "hooks.yaml"
+    repository("branch", "feature")
+    theirs = "      theirs: {type: conversation.claimed, url: 'https://a.example.com/'}\n"
+    path.write_text(path.read_text() + theirs)
+    repository("commit", "-q", "-am", "theirs")
+    assert reconcile("--yes").code == 0
+    repository("checkout", "-q", "feature")
+
+    deleted = reconcile("--plan", "--base-ref", "main")
+    repository("merge", "-q", "main")
+    path.write_text(path.read_text().replace(theirs, ""))
+    meant = reconcile("--plan", "--base-ref", "main")
+
+    assert "this webhook would be deleted without it" in deleted.out
+    assert "delete webhook support-bot/theirs" in meant.out
+    assert "not explained" not in meant.out
+
+
+def test_base_without_the_files_marks_nothing_and_says_so(
+    repository: Callable[..., str], reconcile: Callable[..., Any], folder: Path
+) -> None:
+    """Files that have moved have no base to be compared with; a deletion among them is not called a surprise."""
+    text = (folder / "hooks.yaml").read_text()
+    (folder / "hooks").mkdir()
+    (folder / "hooks" / "all.yaml").write_text("".join(text.partition("      chats:")[:1]))
+
+    ended = reconcile("--plan", "-f", "hooks", "--base-ref", "main")
+
+    assert "delete webhook support-bot/chats" in ended.out
+    assert "not explained" not in ended.out
+    assert "none of these files is there at main" in ended.err
+
+
+def test_base_is_found_from_anywhere(
+    repository: Callable[..., str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The repository is the files', not the current folder's."""
+    text = (folder / "hooks.yaml").read_bytes()
+    monkeypatch.chdir("/")
+
+    assert list(files_at("main", [folder / "hooks.yaml"]).values()) == [text]
+    assert list(files_at("main", [folder]).values()) == [text]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from copy import copy
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,6 +13,9 @@ from reconciler.control.export import export_state, read_export
 from reconciler.control.reveal import secret_of
 from reconciler.errors import StateUnreadable
 from reconciler.model.resource import EMPTY_STATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BOTS: dict[str, Any] = {
     "b": {
@@ -73,3 +77,39 @@ def test_a_broken_resource_is_refused(bench: Any) -> None:
         broken["resources"][0][name] = 5
         with pytest.raises(StateUnreadable):
             read_export(json.dumps(broken).encode())
+
+
+def test_an_edited_export_is_refused_or_planned_with(bench: Any) -> None:
+    """Whatever stands in it: a plan, or StateUnreadable, and nothing else."""
+    bench.apply(BOTS)
+    document = json.loads(export_state(bench.state))
+    desired = bench.declare({"b": {"webhooks": {"crm": {"type": "conversation.claimed", "url": "https://y"}}}})
+    refused = 0
+    for edited in _edits(document):
+        try:
+            state = read_export(json.dumps(edited).encode())
+        except StateUnreadable:
+            refused += 1
+            continue
+        made = plan.make(desired, state)
+        plan.render_text(made)
+        assert plan.from_json(plan.to_json(made)) == made
+    assert refused > 100
+
+
+def _edits(value: Any) -> Iterator[Any]:
+    """The document with one of its values cut or replaced by a foreign one."""
+    match value:
+        case dict():
+            for name in value:
+                yield {key: each for key, each in value.items() if key != name}
+        case list():
+            yield []
+    yield from (foreign for foreign in (None, True, 7, -1, 1.5, "other", [], {}) if foreign != value)
+    for key, each in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
+        for edited in _edits(each):
+            changed = copy(value)
+            changed[key] = edited
+            yield changed
