@@ -39,16 +39,15 @@ class AddressType(click.ParamType[str, str]):
         param: click.Parameter,  # noqa: ARG002 - click's signature
         incomplete: str,
     ) -> list[CompletionItem]:
-        import asyncio
 
         from click.shell_completion import CompletionItem
 
-        from reconciler.cli.opening import read_addresses
+        from reconciler.cli.opening import finished, read_addresses
         from reconciler.cli.options import DEFAULT_STORE
 
         url = ctx.params.get("store") or os.environ.get("RECONCILER_STORE") or DEFAULT_STORE
         try:
-            addresses = asyncio.run(read_addresses(url))
+            addresses = finished(read_addresses(url))
         except (ReconcilerError, OSError):
             return []
         return [

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from reconciler.cli.command import command
 from reconciler.cli.complete import AddressType
-from reconciler.cli.opening import opened
+from reconciler.cli.opening import finished, opened
 from reconciler.cli.options import format_options, store_option
 from reconciler.cli.output import note, print_fields, print_json, print_table, print_text
 from reconciler.cli.text import many_lines, one_line, shorten
@@ -57,7 +56,7 @@ def deliveries(format_: str, store: str, **filters: Any) -> None:
     """List deliveries, newest first."""
     from reconciler.web.views import delivery_view
 
-    page, now_ms = asyncio.run(_list(store, **filters))
+    page, now_ms = finished(_list(store, **filters))
     if format_ == "json":
         print_json({"items": [delivery_view(item) for item in page.items], "next": page.next})
         return
@@ -137,7 +136,7 @@ def delivery(delivery_id: str, format_: str, store: str) -> None:
     """Show one delivery: its event's payload, and every attempt with what the receiver answered."""
     from reconciler.web.views import delivery_detail
 
-    item, payload, attempts = asyncio.run(_read(store, delivery_id))
+    item, payload, attempts = finished(_read(store, delivery_id))
     detail = delivery_detail(item, payload, attempts)
     if format_ == "json":
         print_json(detail)

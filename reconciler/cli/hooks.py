@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.command import command
-from reconciler.cli.opening import opened
+from reconciler.cli.opening import finished, opened
 from reconciler.cli.options import address_argument, format_options, store_option
 from reconciler.cli.output import note, print_fields, print_json, print_table, print_text
 from reconciler.cli.text import many_lines
@@ -32,7 +31,7 @@ def hooks(format_: str, store: str) -> None:
     """
     from reconciler.web.views import hook_view, webhooks
 
-    state, observed, now_ms = asyncio.run(_observe(store))
+    state, observed, now_ms = finished(_observe(store))
     found = webhooks(state)
     if format_ == "json":
         items = [hook_view(resource, observed.get(resource.id or "")) for resource in found]
@@ -70,7 +69,7 @@ def show(address: str, format_: str, store: str) -> None:
     from reconciler.control.addresses import webhook_at
     from reconciler.web.views import hook_detail
 
-    state, observed, now_ms = asyncio.run(_observe(store))
+    state, observed, now_ms = finished(_observe(store))
     resource = webhook_at(state, address)
     detail = hook_detail(resource, observed.get(resource.id or ""), now_ms=now_ms)
     if format_ == "json":

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconciler.model.resource import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from reconciler.model.resource import State
     from reconciler.store.port import Access, Store
     from reconciler.store.seal import Keyring
 
-__all__ = ["load_keyring", "opened", "read_addresses", "read_state", "write_whole"]
+__all__ = ["finished", "load_keyring", "opened", "read_addresses", "read_state", "write_whole"]
+
+_T = TypeVar("_T")
+
+
+def finished(work: Coroutine[Any, Any, _T]) -> _T:
+    """What `work` ends with, on an event loop of its own.
+
+    Python 3.11's `asyncio.run` writes its task out as text at the end, result and all: for a large state that takes
+    longer than to read it. So the task has no result.
+    """
+    results: list[_T] = []
+
+    async def keep() -> None:
+        results.append(await work)
+
+    asyncio.run(keep())
+    return results[0]
 
 
 @asynccontextmanager

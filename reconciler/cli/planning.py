@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.checkout import current_commit, files_at
-from reconciler.cli.opening import opened
+from reconciler.cli.opening import finished, opened
 from reconciler.cli.output import has_color, note, print_bytes, print_text, width
 from reconciler.cli.text import one_line
 from reconciler.errors import ConfigurationInvalid, StateUnreadable
@@ -37,7 +36,7 @@ class Planned:
 def plan_on_store(files: Sequence[str], store: str, *, base_ref: str | None = None) -> Planned:
     """The plan against the store at that URL."""
     desired, commit = load_files(files)
-    state, observed = asyncio.run(_observe(store))
+    state, observed = finished(_observe(store))
     return _plan(files, desired, state, observed=observed, commit=commit, base_ref=base_ref)
 
 

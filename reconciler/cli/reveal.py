@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from reconciler.cli.command import command
-from reconciler.cli.opening import load_keyring, opened, read_state
+from reconciler.cli.opening import finished, load_keyring, opened, read_state
 from reconciler.cli.options import (
     address_argument,
     format_options,
@@ -42,7 +41,7 @@ def url(*, address: str, public_url: str, format_: str, store: str, key_file: st
     from reconciler.control.addresses import webhook_at
     from reconciler.control.reveal import trigger_url
 
-    state = asyncio.run(read_state(store))
+    state = finished(read_state(store))
     webhook_at(state, address)
     found = trigger_url(state, address, keyring=load_keyring(store, key_file), public_url=public_url)
     if format_ == "json":
@@ -67,7 +66,7 @@ def secret(*, address: str, format_: str, store: str, key_file: str | None) -> N
     from reconciler.control.addresses import webhook_at
     from reconciler.control.reveal import secret_of
 
-    state = asyncio.run(read_state(store))
+    state = finished(read_state(store))
     webhook_at(state, address)
     found = secret_of(state, address, keyring=load_keyring(store, key_file))
     if format_ == "json":
@@ -87,7 +86,7 @@ def rotate(*, address: str, format_: str, store: str, key_file: str | None) -> N
     The old one stays good for the webhook's `rotation.overlap`. A daemon takes the new one up within two seconds.
     To rotate by pull request, raise `secret_version` instead.
     """
-    rotated, is_trigger = asyncio.run(_rotate(address, store, key_file))
+    rotated, is_trigger = finished(_rotate(address, store, key_file))
     from reconciler.web.times import maybe_iso
 
     until = maybe_iso(rotated.previous_until_ms)

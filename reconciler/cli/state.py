@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.command import Entry, LazyGroup, command
-from reconciler.cli.opening import opened, read_state, write_whole
+from reconciler.cli.opening import finished, opened, read_state, write_whole
 from reconciler.cli.options import store_option
 from reconciler.cli.output import note, print_bytes
 from reconciler.errors import UsageError
@@ -48,7 +48,7 @@ def export(out: str | None, store: str) -> None:
     """
     from reconciler.control.export import export_state
 
-    content = export_state(asyncio.run(read_state(store)))
+    content = export_state(finished(read_state(store)))
     if out is None:
         print_bytes(content)
     else:

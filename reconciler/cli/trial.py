@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.command import command
-from reconciler.cli.opening import load_keyring, read_state
+from reconciler.cli.opening import finished, load_keyring, read_state
 from reconciler.cli.options import (
     address_argument,
     format_options,
@@ -121,7 +120,7 @@ def _render(address: str, event: Any, store: str, key_file: str | None) -> dict[
     from reconciler.model.hook import OutgoingHook
     from reconciler.model.scrubbing import scrub
 
-    state = asyncio.run(read_state(store))
+    state = finished(read_state(store))
     webhook_at(state, address)
     keyring = load_keyring(store, key_file)
     snapshot = build_snapshot(_alone(state, address), keyring=keyring, environ=os.environ, generation=0)

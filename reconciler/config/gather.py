@@ -123,6 +123,8 @@ def _twice(what: str, index: int, entry: Entry, first: Place) -> Problem:
 
 def _find(document: Document, root: Mapping[str, Any], path: str, *, value: bool) -> int | None:
     """The index of a field. A key that holds dots itself, as a header's name may, is matched as a whole."""
+    if path in root:  # as most that are asked for are
+        return document.value_index(root, path) if value else document.key_index(root, path)
     container: Any = root
     index: int | None = None
     rest = path

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from reconciler.model.hook import EventType
-    from reconciler.model.template import Token
 
 __all__ = [
     "Finding",
@@ -35,6 +34,11 @@ __all__ = [
 ]
 
 _PLAIN_URL = re.compile(r"https://[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?:[/?][!-\[\]-z|~]*)?")
+_PLAIN_VARIABLE = r"\{\{ *[!#-\[\]-z|~]+ *\}\}"
+_PLAIN_TEMPLATE = re.compile(
+    rf"https://[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?[/?](?:[!-\[\]-z|~]++|{_PLAIN_VARIABLE})*+"
+)
+_PLAIN_VARIABLES = re.compile(_PLAIN_VARIABLE)
 _PLAIN_START = re.compile(r"https://[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?[/?]")
 _SCHEME = re.compile(r"(?i)(https?)://")
 _NOT_IN_URL = re.compile(r"[\x00-\x20\x7f\\]")
@@ -59,6 +63,9 @@ def judge_url(text: str, event: EventType | None) -> tuple[Finding, ...]:
     """A target URL with the variables of `event`, or (None) a sync's URL, where no template may stand."""
     if _PLAIN_URL.fullmatch(text):
         return ()
+    if event is not None and _PLAIN_TEMPLATE.fullmatch(text):
+        tokens = ((source, source[2:-2].strip(" ")) for source in _PLAIN_VARIABLES.findall(text))
+        return tuple(_token_findings(tokens, event, "a URL"))
     try:
         template = Template.parse(text)
     except ValueError as error:
@@ -192,21 +199,30 @@ def _bad_reference(error: ValueError) -> Finding:
     return Finding("${", "bad-reference", str(error))
 
 
-def _token_findings(tokens: Iterable[Token], event: EventType, scalar_place: str | None) -> Iterator[Finding]:
+def _token_findings(
+    tokens: Iterable[tuple[str, str]], event: EventType, scalar_place: str | None
+) -> Iterator[Finding]:
     """Tokens that the event does not carry, and objects in a place for scalars. Each spelling once."""
-    for source, path in {token.source: token.path for token in tokens}.items():
-        variable = lookup(event, path)
-        if variable is OPEN:
-            continue
-        if variable is None:
-            message = f"{event} carries no `{path[:80]}`: it would go out as it is written"
-            yield Finding(source, "unknown-variable", message, Severity.WARNING, _nearest_variable(event, path))
-        elif scalar_place is not None and not variable.is_scalar:
-            message = f"`{path}` is an object, and {scalar_place} takes text, numbers and booleans only"
-            below = next((known for known in CATALOG[event].by_path if known.startswith(f"{path}.")), None)
-            yield Finding(
-                source, "template-not-scalar", message, suggestion=below and f"pick a field of it, as {{{{{below}}}}}"
-            )
+    for source, path in dict(tokens).items():
+        finding = _token_finding(source, path, event, scalar_place)
+        if finding is not None:
+            yield finding
+
+
+@lru_cache(maxsize=_KEPT)
+def _token_finding(source: str, path: str, event: EventType, scalar_place: str | None) -> Finding | None:
+    variable = lookup(event, path)
+    if variable is OPEN:
+        return None
+    if variable is None:
+        message = f"{event} carries no `{path[:80]}`: it would go out as it is written"
+        return Finding(source, "unknown-variable", message, Severity.WARNING, _nearest_variable(event, path))
+    if scalar_place is not None and not variable.is_scalar:
+        message = f"`{path}` is an object, and {scalar_place} takes text, numbers and booleans only"
+        below = next((known for known in CATALOG[event].by_path if known.startswith(f"{path}.")), None)
+        suggestion = below and f"pick a field of it, as {{{{{below}}}}}"
+        return Finding(source, "template-not-scalar", message, suggestion=suggestion)
+    return None
 
 
 def _nearest_variable(event: EventType, path: str) -> str | None:

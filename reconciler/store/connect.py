@@ -44,15 +44,19 @@ async def open_store(url: str, access: Access, *, observer: Callable[[int, float
     that is not a store of this program, StoreUnavailable where it cannot be opened now. `observer` is told of every
     commit (operations in it, seconds it took), on the event loop that asked for part of it.
     """
-    from reconciler.store.memory import MemoryStore  # noqa: PLC0415 - only what the URL asks for
-
     files = companions(url)
     if files is None:
-        return MemoryStore(writable=access is not Access.READ)
+        return _memory(writable=access is not Access.READ)
     from reconciler.store.sqlite import open_sqlite  # noqa: PLC0415 - only what the URL asks for
 
     store = await open_sqlite(files.database, access, observer=observer)
-    return MemoryStore(writable=False) if store is None else store
+    return _memory(writable=False) if store is None else store
+
+
+def _memory(*, writable: bool) -> Store:
+    from reconciler.store.memory import MemoryStore  # noqa: PLC0415 - only what the URL asks for
+
+    return MemoryStore(writable=writable)
 
 
 def _split(url: str) -> tuple[str, str]:
