@@ -326,6 +326,8 @@ class Store(Protocol):
     ) -> Pruned:
         """Remove what retention no longer covers, at most `limit` rows a call; never live work.
 
+        The one verb that may commit in steps: an interrupted one has removed a part, and the next goes on.
+
         Goes: ended deliveries, with attempts, that ended before `ended_before_ms` or exceed the last accepted
         `keep` ended ones; an event with the last of its deliveries; an event that never had any when it was received
         before `ended_before_ms` or exceeds the newest `keep` of its kind. With an event its id is forgotten. PENDING

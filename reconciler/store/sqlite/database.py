@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["DaemonLock", "open_reader", "open_writer"]
+__all__ = ["DaemonLock", "make_folder", "open_checkpointer", "open_reader", "open_writer"]
 
 _BUSY_MS: Final = 5_000
 _STATEMENTS_CACHED: Final = 200
 _CACHE_KIB: Final = 32_768
 _READER_CACHE_KIB: Final = 8_192
 _WAL_BYTES_KEPT: Final = 64 * 1024 * 1024
-_CHECKPOINT_PAGES: Final = 4_000
 _SQLITE_NEEDED: Final = 3_051_003
 _HEADER: Final = b"SQLite format 3\x00"
 
@@ -105,13 +104,20 @@ def open_writer(path: Path) -> apsw.Connection:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             connection.execute("PRAGMA trusted_schema = OFF")
             _make_schema(connection)
             require_ours(connection, path)
         except BaseException:
             connection.close()
             raise
+    return connection
+
+
+def open_checkpointer(path: Path) -> apsw.Connection:
+    """A second writing connection, for checkpoints only."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(_BUSY_MS)
+    connection.execute("PRAGMA synchronous = FULL")
     return connection
 
 

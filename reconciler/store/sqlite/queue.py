@@ -73,7 +73,10 @@ def _claim(  # noqa: PLR0917 - called with an operation's arguments
 def _due(session: Session, lanes: Sequence[tuple[int, int, int]], limit: int, now_ms: int) -> list[int]:
     """The numbers of what can be claimed, lane by lane, at most as many as each has room for."""
     most = min(limit, max(room for _, _, room in lanes))
-    rows = session.fetch(sql.CLAIMABLE, {"lanes": sql.json_list(lanes), "now": now_ms, "most": most})
+    rows = session.fetch(
+        sql.CLAIMABLE,
+        {"lanes": sql.json_list([2 * hook + lane for hook, lane, _ in lanes]), "now": now_ms, "most": most},
+    )
     numbers: list[int] = []
     for (due,), (_, _, room) in zip(rows, lanes, strict=True):
         numbers += orjson.loads(due)[:room]

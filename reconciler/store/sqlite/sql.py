@@ -196,11 +196,10 @@ INSERT_PRESENCE: Final = "INSERT OR IGNORE INTO presence VALUES (?, ?)"
 # -- queue -----------------------------------------------------------------------------------------------------
 
 CLAIMABLE: Final = (
-    # One row for each of [[hook, lane], …]: a list of numbers, first due first, out of the index alone and cut by it,
-    # so that a long queue costs no more than a short one.
-    "SELECT (SELECT json_group_array(n) FROM (SELECT n FROM delivery WHERE hook = lane.value ->> 0 "
-    "AND lane = lane.value ->> 1 AND due <= :now ORDER BY due, n LIMIT :most)) "
-    "FROM json_each(:lanes) AS lane ORDER BY lane.key"
+    # A row for each lane (a hook's number, doubled, plus the lane): a list of numbers, first due first, out of the
+    # index alone and cut by it, so that a long queue costs no more than a short one.
+    "SELECT (SELECT json_group_array(n) FROM (SELECT n FROM delivery WHERE hook = lane.value >> 1 "
+    "AND lane = lane.value & 1 AND due <= :now ORDER BY due, n LIMIT :most)) FROM json_each(:lanes) AS lane"
 )
 CLAIMABLE_ROWS: Final = (
     "SELECT d.n, d.id, h.id, e.id, e.type, e.payload, d.round, d.created, d.status, "
@@ -299,9 +298,11 @@ PARKED: Final = (
 )
 ENDED_BEFORE: Final = "SELECT n FROM delivery WHERE due IS NULL AND finished < ? ORDER BY n LIMIT ?"
 ENDED_FIRST: Final = "SELECT n FROM delivery WHERE due IS NULL ORDER BY n LIMIT ?"
-CHILDLESS_COUNT: Final = "SELECT count(*) FROM event WHERE remaining = 0"
-CHILDLESS_BEFORE: Final = "SELECT n FROM event WHERE remaining = 0 AND received < ? ORDER BY n LIMIT ?"
-CHILDLESS_FIRST: Final = "SELECT n FROM event WHERE remaining = 0 ORDER BY n LIMIT ?"
+CHILDLESS_COUNT: Final = "SELECT count(*) FROM event INDEXED BY event_childless WHERE remaining = 0"
+CHILDLESS_BEFORE: Final = (
+    "SELECT n FROM event INDEXED BY event_childless WHERE remaining = 0 AND received < ? ORDER BY n LIMIT ?"
+)
+CHILDLESS_FIRST: Final = "SELECT n FROM event INDEXED BY event_childless WHERE remaining = 0 ORDER BY n LIMIT ?"
 EXPIRE: Final = (
     f"UPDATE delivery SET status = {CODES[DeliveryStatus.EXPIRED]}, due = NULL, finished = ? "
     "WHERE n IN (SELECT value FROM json_each(?)) AND status = 0 RETURNING hook"
@@ -312,8 +313,8 @@ CANCEL_ABANDONED: Final = (
     f"AND status = {CODES[DeliveryStatus.SENDING]} RETURNING hook"
 )
 DELETE_ENDED: Final = (
-    "DELETE FROM delivery WHERE n IN (SELECT value FROM json_each(?)) AND due IS NULL "
-    "RETURNING n, event, hook, status"
+    "DELETE FROM delivery WHERE n IN (SELECT value FROM json_each(:numbers)) AND due IS NULL "
+    "AND (finished < :before OR n <= :surplus) RETURNING n, event, hook, status"
 )
 DELETE_ATTEMPTS: Final = (
     "DELETE FROM attempt WHERE key IN (SELECT a.key FROM json_each(?) AS j CROSS JOIN attempt AS a "

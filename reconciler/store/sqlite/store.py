@@ -6,16 +6,18 @@ import asyncio
 import os
 import queue
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import apsw
 
 from reconciler.errors import StateUnreadable, StoreUnavailable, UsageError
-from reconciler.store.port import Access, Stats
+from reconciler.store.port import Access, Pruned, Stats
 from reconciler.store.sqlite import ingest, log, retention, state, syncs
 from reconciler.store.sqlite import queue as deliveries_queue
-from reconciler.store.sqlite.database import DaemonLock, make_folder, open_reader, open_writer
+from reconciler.store.sqlite.checkpoint import Checkpointer
+from reconciler.store.sqlite.database import DaemonLock, make_folder, open_checkpointer, open_reader, open_writer
 from reconciler.store.sqlite.faults import translation
 from reconciler.store.sqlite.session import Session
 from reconciler.store.sqlite.writer import Operation, Single, Verb, Writer
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from reconciler.model.delivery import Accepted, Attempt, Claim, Delivery, DeliveryFilter, NewEvent, Settlement
     from reconciler.model.resource import State
     from reconciler.model.sync import NewSync, SyncClaim, SyncTicket
-    from reconciler.store.port import Commit, Demand, HookReadiness, Observed, Page, Pruned
+    from reconciler.store.port import Commit, Demand, HookReadiness, Observed, Page
 
 __all__ = ["SqliteStore", "open_sqlite"]
 
@@ -55,7 +57,8 @@ _COMMIT = Single("commit", 5, state.commit)
 _WRITE_NOTE = Single("write_note", 5, state.write_note)
 _CLEAR_GONE = Single("clear_gone", 5, state.clear_gone)
 _REDELIVER = Single("redeliver", 6, retention.redeliver)
-_PRUNE = Single("prune", 6, retention.prune)
+_EXPIRE = Single("expire", 6, retention.expire)
+_REMOVE = Single("remove", 6, retention.remove)
 _CLAIM = Verb("claim", 7, deliveries_queue.claim)
 _CLAIM_SYNCS = Single("claim_syncs", 7, syncs.claim_syncs)
 
@@ -105,7 +108,9 @@ class SqliteStore:
             lock = DaemonLock(self._path.with_name(self._path.name + ".lock"))
             lock.acquire()
             self._lock = lock
-        self._writer = Writer(Session(open_writer(self._path), str(self._path)), self._observer)
+        connection = open_writer(self._path)
+        checkpointer = Checkpointer(connection, partial(open_checkpointer, self._path))
+        self._writer = Writer(Session(connection, str(self._path)), checkpointer, self._observer)
         self._writer.start()
         return True
 
@@ -283,8 +288,11 @@ class SqliteStore:
         now_ms: int,
     ) -> Pruned:
         rule = retention.Retention(ended_before_ms, parked, parked_before_ms, keep, limit, now_ms)
-        pruned: Pruned = await self._write(_PRUNE, rule)
-        return pruned
+        too_long = await self._read(retention.find_parked, rule)
+        expired: int = await self._write(_EXPIRE, rule, too_long)
+        outdated = await self._read(retention.find_outdated, rule, limit - expired)
+        deliveries, events = await self._write(_REMOVE, rule, outdated)
+        return Pruned(deliveries, events, expired)
 
     async def stats(self) -> Stats:
         figures = await self._read(log.figures)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    from reconciler.store.sqlite.checkpoint import Checkpointer
     from reconciler.store.sqlite.session import Session
 
 __all__ = ["BATCH_MAX", "Counters", "Operation", "Single", "Verb", "Writer"]
@@ -103,9 +104,12 @@ class Single(Verb):
 class Writer:
     """Owns the writing connection from `start` to `stop`. `submit` may be called by any event loop."""
 
-    def __init__(self, session: Session, observer: Callable[[int, float], None] | None) -> None:
+    def __init__(
+        self, session: Session, checkpointer: Checkpointer, observer: Callable[[int, float], None] | None
+    ) -> None:
         self.counters = Counters()
         self._session = session
+        self._checkpointer = checkpointer
         self._observer = observer
         self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
@@ -145,6 +149,8 @@ class Writer:
             if operations:
                 self._perform(operations)
                 self._answer(operations)
+                self._checkpointer.step()
+        self._checkpointer.close()
         self._session.connection.close()
 
     def _gather(self) -> list[Operation | None]:
