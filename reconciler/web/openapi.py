@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenApi", "build_document"]
 
 _TAGS = ("events", "hooks", "deliveries", "configuration", "process", "triggers")
-_METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
+_METHODS = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
 
 
 class OpenApi:
@@ -152,7 +152,7 @@ def _hooks() -> dict[str, Any]:
 def _deliveries() -> dict[str, Any]:
     delivery_id = [_path("id", "The delivery's id.")]
     filters = [
-        _query("hook", "An address, or the id of a webhook that was deleted.", {"type": "string"}),
+        _query("hook", "An address, or the id of a webhook that was deleted.", {"type": "string", "minLength": 1}),
         _query(
             "status",
             "One or several, separated by commas.",
@@ -162,8 +162,8 @@ def _deliveries() -> dict[str, Any]:
         ),
         _query("event", "An event type.", {"enum": [str(kind) for kind in EventType]}),
         _query("error", "The class of the last error.", {"enum": [str(error) for error in AttemptError]}),
-        _query("since", "Created at or after: a time, or an age such as 24h.", {"type": "string"}),
-        _query("until", "Created before: a time, or an age.", {"type": "string"}),
+        _query("since", "Created at or after: a time, or an age such as 24h.", {"type": "string", "minLength": 1}),
+        _query("until", "Created before: a time, or an age.", {"type": "string", "minLength": 1}),
         *_paging(50, 1000),
     ]
     body = {"content": {"application/json": {"schema": _ref("RetryRequest")}}}
@@ -219,6 +219,8 @@ def _configuration() -> dict[str, Any]:
     plan_body = {"required": True, "content": {"application/json": {"schema": _ref("Files")}, **yaml}}
     apply_body = {"required": True, "content": {"application/json": {"schema": _ref("ApplyRequest")}}}
     wanted = _query("format", "How the plan is written.", {"enum": ["json", "text"], "default": "json"})
+    planned = _json("Plan", "The plan, as schemas/plan.schema.json describes it, or for people.")
+    planned["content"]["text/plain"] = {"schema": {"type": "string"}}
     return {
         "/api/v1/plan": {
             "post": _operation(
@@ -227,7 +229,7 @@ def _configuration() -> dict[str, Any]:
                 "What applying the posted files would change; nothing is.",
                 parameters=[wanted],
                 body=plan_body,
-                answers={"200": _json("Plan", "The plan, as schemas/plan.schema.json describes it.")},
+                answers={"200": planned},
                 refusals=("413", "422", "503"),
             )
         },

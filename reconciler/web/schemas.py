@@ -9,10 +9,12 @@ from reconciler.model.delivery import AttemptError, DeliveryStatus
 from reconciler.model.event import EVENT_ID_CHARACTERS_MAX
 from reconciler.model.hook import EventType
 from reconciler.web.cloudevents import SOURCE_CHARACTERS_MAX
+from reconciler.web.posted import event_schema
 
 __all__ = ["SCHEMAS"]
 
 _TEXT: dict[str, Any] = {"type": "string"}
+_WORD: dict[str, Any] = {"type": "string", "minLength": 1}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
 _FLAG: dict[str, Any] = {"type": "boolean"}
 _TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
@@ -91,12 +93,12 @@ _FILES = {
 }
 
 _FILTERS = {
-    "hook": _TEXT,
+    "hook": _WORD,
     "status": {"type": "array", "items": {"enum": [str(status) for status in DeliveryStatus]}},
-    "event": _TEXT,
-    "error": _TEXT,
-    "since": _TEXT,
-    "until": _TEXT,
+    "event": {"enum": [str(kind) for kind in EventType]},
+    "error": {"enum": [str(error) for error in AttemptError]},
+    "since": _WORD,
+    "until": _WORD,
     "limit": {"type": "integer", "minimum": 1, "maximum": 10_000},
     "dry_run": _FLAG,
 }
@@ -105,15 +107,7 @@ _EVENT_TYPES = "|".join(re.escape(kind) for kind in EventType if not kind.is_inc
 
 SCHEMAS: dict[str, Any] = {
     "Object": {"type": "object"},
-    "Event": {
-        "type": "object",
-        "description": "A documented payload without `deliveryId`; sync events name `event`, `bot`, `dataSource`.",
-        "properties": {
-            "id": {"type": "string", "minLength": 1, "maxLength": EVENT_ID_CHARACTERS_MAX},
-            "event": {"enum": [str(kind) for kind in EventType if not kind.is_incoming]},
-        },
-        "required": ["event"],
-    },
+    "Event": event_schema(),
     "CloudEvent": {
         "type": "object",
         "description": "A CloudEvent 1.0; its data is an Event without `id`, and without `event` if you like.",
