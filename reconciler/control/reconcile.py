@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.control.commit import commit_of
-from reconciler.control.observe import observations
+from reconciler.control.observe import observations, shut
 from reconciler.control.secrets import Sealer
 from reconciler.errors import GuardRefused, PlanStale, ReconcilerError
 from reconciler.plan.compare import differing
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from reconciler.mint import Mint
+    from reconciler.model.breaker import Tripped
     from reconciler.model.resource import Desired, State
     from reconciler.plan.plan import Guard, Plan
     from reconciler.store.port import Store
@@ -37,10 +38,18 @@ class Applied:
     serial: int
 
 
-async def plan_against(store: Store, desired: Desired, *, now_ms: int, commit: str | None = None) -> Plan:
-    """What applying would do now. Reads only, and needs no key."""
+async def plan_against(
+    store: Store,
+    desired: Desired,
+    *,
+    now_ms: int,
+    commit: str | None = None,
+    breakers: Mapping[str, Tripped] | None = None,
+) -> Plan:
+    """What applying would do now. Reads only, and needs no key. `breakers` are what a daemon knows of its hooks."""
     state = await store.read_state()
-    return make(desired, state, commit=commit, observed=await observations(store, now_ms=now_ms))
+    observed = await observations(store, now_ms=now_ms)
+    return make(desired, state, commit=commit, observed=observed, shut=shut(breakers or {}))
 
 
 async def apply(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from reconciler.delivery.dispatcher import Dispatcher
     from reconciler.metrics import Metrics
     from reconciler.mint import Mint
+    from reconciler.model.breaker import Tripped
     from reconciler.model.exchange import Sender
     from reconciler.model.snapshot import Snapshot
     from reconciler.model.trial import Trial
@@ -91,6 +92,10 @@ class DaemonServices(Services):
     def tokens(self) -> Mapping[str, str]:
         return self._tokens
 
+    @property
+    def breakers(self) -> Mapping[str, Tripped]:
+        return self._dispatcher.breakers()
+
     async def refresh(self) -> None:
         await self._live.follow_store()
 
@@ -108,6 +113,8 @@ class DaemonServices(Services):
         trial = await send_test(
             hook, snapshot=snapshot, sender=self._sender, clock=self._clock, mint=self._mint, payload=payload
         )
+        if trial.is_success:
+            self._dispatcher.renew(hook.id)
         if trial.is_success and await self._store.clear_gone(hook.id):
             self._dispatcher.wake([hook.id])
         return trial
@@ -126,7 +133,9 @@ class DaemonServices(Services):
 
     async def plan(self, files: Files) -> Plan:
         desired = await asyncio.to_thread(config.load_texts, files.texts, files.base_dir)
-        return await plan_against(self._store, desired, now_ms=self._clock.now_ms(), commit=files.commit)
+        return await plan_against(
+            self._store, desired, now_ms=self._clock.now_ms(), commit=files.commit, breakers=self.breakers
+        )
 
     async def apply(self, files: Files, *, allow_delete: frozenset[str], allow_delete_all: bool) -> tuple[Plan, int]:
         desired = await asyncio.to_thread(config.load_texts, files.texts, files.base_dir)

@@ -1,35 +1,44 @@
-"""Where what runs is not what was applied: hooks that answered 410, hooks whose every attempt fails."""
+"""Where what runs is not what was applied: hooks that answered 410, that are held back, whose every attempt fails."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.plan.plan import Drift
+from reconciler.plan.plan import Drift, Observation
 from reconciler.plan.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from reconciler.model.resource import State
-    from reconciler.plan.plan import Observation
 
-__all__ = ["drift_of"]
+__all__ = ["Shut", "drift_of"]
 
 
-def drift_of(state: State, observed: Mapping[str, Observation]) -> tuple[Drift, ...]:
-    """The drift of a whole state, by address; `observed` is by hook id."""
-    wrong = {hook_id for hook_id, seen in observed.items() if seen.gone_since or seen.failing_since}
+class Shut(NamedTuple):
+    """An open breaker: since when the daemon holds a webhook's attempts back, and after how many failures."""
+
+    since: str | None
+    failures: int
+
+
+def drift_of(
+    state: State, observed: Mapping[str, Observation], shut: Mapping[str, Shut] | None = None
+) -> tuple[Drift, ...]:
+    """The drift of a whole state, by address; `observed` and `shut` are by hook id."""
+    shut = shut or {}
+    wrong = {hook_id for hook_id, seen in observed.items() if seen.gone_since or seen.failing_since} | shut.keys()
     if not wrong:
         return ()
     found = [
-        _drift(resource.key.address, observed[resource.id])
+        _drift(resource.key.address, observed.get(resource.id) or Observation(), shut.get(resource.id))
         for resource in state.resources.values()
         if resource.id in wrong and resource.spec["enabled"]
     ]
     return tuple(sorted(found, key=lambda drift: drift.address))
 
 
-def _drift(address: str, seen: Observation) -> Drift:
+def _drift(address: str, seen: Observation, shut: Shut | None) -> Drift:
     if seen.gone_since:
         return Drift(
             address=address,
@@ -37,6 +46,17 @@ def _drift(address: str, seen: Observation) -> Drift:
             since=seen.gone_since,
             message=f"its receiver answered 410 Gone; nothing is sent; {_waiting(seen)}",
             clears="a changed url, a test answered with 2xx, or disabling and enabling it",
+        )
+    if shut is not None:
+        return Drift(
+            address=address,
+            code="breaker-open",
+            since=shut.since,
+            message=(
+                f"{counted(shut.failures, 'attempt', 'attempts')} in a row failed; "
+                f"one at a time is tried now and then; {_waiting(seen)}"
+            ),
+            clears="an attempt that succeeds, a test answered with 2xx, or a changed url",
         )
     return Drift(
         address=address,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from reconciler.model.resource import Declared, Desired, Resource, Spec, State
+    from reconciler.plan.drift import Shut
     from reconciler.plan.plan import Observation, PlanWarning
     from reconciler.problem import Place
 
@@ -40,12 +41,13 @@ def make(
     *,
     commit: str | None = None,
     observed: Mapping[str, Observation] | None = None,
+    shut: Mapping[str, Shut] | None = None,
     pairing: Pairing | None = None,
 ) -> Plan:
     """What applying `desired` to `state` would do.
 
     `observed` is by hook id and feeds guards, drift and the plan's own `observed`; without it they know nothing
-    of traffic. `pairing` saves working it out twice.
+    of traffic. `shut`, by hook id, are the open breakers, where a daemon tells. `pairing` saves working it out twice.
     """
     pairing = pairing or pair(desired, state)
     hints = rename_hints(desired, pairing)
@@ -69,7 +71,7 @@ def make(
         changes=tuple(changes),
         summary=Summary(**Counter(change.action.value for change in changes), unchanged=unchanged),
         guards=guards_of(desired, state, changes, pairing=pairing, observed=seen),
-        drift=drift_of(state, seen),
+        drift=drift_of(state, seen, shut or {}),
         observed=_observed(changes, state, pairing, seen),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,7 @@ class Health:
 
     async def metrics(self, _call: Call) -> Answer:
         """Everything that is counted, with fresh figures of the store."""
+        self._count_breakers()
         await self._count_store()
         return Answer(HTTPStatus.OK, self._services.metrics.exposition(), content_type=CONTENT_TYPE.encode("ascii"))
 
@@ -72,3 +74,8 @@ class Health:
         metrics.syncs_waiting.set(stats.syncs_waiting)
         metrics.syncs_running.set(stats.syncs_running)
         metrics.hooks_gone.set(stats.gone)
+
+    def _count_breakers(self) -> None:
+        counts = Counter(tripped.state.value.replace("-", "_") for tripped in self._services.breakers.values())
+        counts["closed"] = max(0, len(self._services.snapshot.outgoing) - counts.total())
+        self._services.metrics.set_breakers(counts)

@@ -48,7 +48,11 @@ class Hooks:
             and (wanted_type is None or resource.spec["type"] == wanted_type)
         ]
         observed = await self._services.store.observed(now_ms=self._services.clock.now_ms())
-        items = [hook_view(resource, observed.get(resource.id or "")) for resource in found[:limit]]
+        breakers = self._services.breakers
+        items = [
+            hook_view(resource, observed.get(resource.id or ""), breakers.get(resource.id or ""))
+            for resource in found[:limit]
+        ]
         return json_answer({"items": items, "next": items[-1]["address"] if len(found) > limit else None})
 
     async def show(self, call: Call) -> Answer:
@@ -61,7 +65,8 @@ class Hooks:
             raise UnknownAddress(f"there is no webhook {address}")
         now_ms = self._services.clock.now_ms()
         observed = await self._services.store.observed(now_ms=now_ms)
-        return json_answer(hook_detail(resource, observed.get(resource.id or ""), now_ms=now_ms))
+        tripped = self._services.breakers.get(resource.id or "")
+        return json_answer(hook_detail(resource, observed.get(resource.id or ""), tripped, now_ms=now_ms))
 
     async def test(self, call: Call) -> Answer:
         """A real request to an outgoing webhook, with the posted event or an example; a sync for a trigger."""

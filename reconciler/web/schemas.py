@@ -39,7 +39,7 @@ _HOOK = {
     "address": _TEXT,
     "type": {"enum": [str(kind) for kind in EventType]},
     "enabled": _FLAG,
-    "health": {"enum": ["disabled", "gone", "failing", "healthy", "idle"]},
+    "health": {"enum": ["disabled", "gone", "breaker-open", "failing", "healthy", "idle"]},
     "id": {"type": "string", "format": "uuid"},
     "fingerprint": _maybe(_TEXT),
     "waiting": _COUNT,
@@ -49,6 +49,16 @@ _HOOK = {
     "last_attempt_at": _maybe(_TIME),
     "gone_since": _maybe(_TIME),
     "failing_since": _maybe(_TIME),
+    "breaker": _maybe(
+        _object(
+            {
+                "state": {"enum": ["open", "half-open"]},
+                "since": _TIME,
+                "next_attempt_at": _TIME,
+                "failures": _COUNT,
+            }
+        )
+    ),
 }
 
 _DELIVERY = {

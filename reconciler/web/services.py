@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from reconciler.clock import Clock
     from reconciler.metrics import Metrics
     from reconciler.mint import Mint
+    from reconciler.model.breaker import Tripped
     from reconciler.model.snapshot import Snapshot
     from reconciler.model.trial import Trial
     from reconciler.plan.plan import Plan
@@ -94,6 +95,11 @@ class Services(Protocol):
     @property
     def gone(self) -> Collection[str]:
         """Ids of webhooks whose receiver has answered 410: nothing new is queued for them."""
+        ...
+
+    @property
+    def breakers(self) -> Mapping[str, Tripped]:
+        """The breakers that are not closed, by webhook id: what keeps deliveries back here and now."""
         ...
 
     async def refresh(self) -> None:

@@ -18,6 +18,7 @@ from reconciler.web.times import iso, maybe_iso
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from reconciler.model.breaker import Tripped
     from reconciler.model.delivery import Attempt, Delivery
     from reconciler.model.resource import Resource, State
     from reconciler.model.trial import Trial
@@ -42,29 +43,31 @@ def webhooks(state: State) -> list[Resource]:
     )
 
 
-def health_of(resource: Resource, observed: Observed | None) -> str:
-    """One word: `disabled`, `gone`, `failing`, `healthy`, or `idle` where nothing has happened yet."""
+def health_of(resource: Resource, observed: Observed | None, tripped: Tripped | None = None) -> str:
+    """One word.
+
+    `disabled`, `gone`, `breaker-open`, `failing`, `healthy`, or `idle` where nothing has happened yet.
+    """
     if not resource.spec.get("enabled", False):
         return "disabled"
-    if observed is None:
-        return "idle"
-    if observed.gone_since_ms is not None:
+    seen = observed or Observed(hook_id=resource.id or "")
+    if seen.gone_since_ms is not None:
         return "gone"
-    if observed.failing_since_ms is not None:
+    if tripped is not None:
+        return "breaker-open"
+    if seen.failing_since_ms is not None:
         return "failing"
-    if observed.last_delivered_ms is None and observed.last_called_ms is None:
-        return "idle"
-    return "healthy"
+    return "idle" if seen.last_delivered_ms is None and seen.last_called_ms is None else "healthy"
 
 
-def hook_view(resource: Resource, observed: Observed | None) -> dict[str, Any]:
-    """A webhook as a row of a list."""
+def hook_view(resource: Resource, observed: Observed | None, tripped: Tripped | None = None) -> dict[str, Any]:
+    """A webhook as a row of a list. Its breaker is known to the daemon alone."""
     seen = observed or Observed(hook_id=resource.id or "")
     return {
         "address": resource.key.address,
         "type": resource.spec["type"],
         "enabled": bool(resource.spec.get("enabled", False)),
-        "health": health_of(resource, observed),
+        "health": health_of(resource, observed, tripped),
         "id": resource.id,
         "fingerprint": resource.secret.fingerprint if resource.secret is not None else None,
         "waiting": seen.waiting,
@@ -74,13 +77,26 @@ def hook_view(resource: Resource, observed: Observed | None) -> dict[str, Any]:
         "last_attempt_at": maybe_iso(seen.last_attempt_ms),
         "gone_since": maybe_iso(seen.gone_since_ms),
         "failing_since": maybe_iso(seen.failing_since_ms),
+        "breaker": None if tripped is None else _breaker(tripped),
     }
 
 
-def hook_detail(resource: Resource, observed: Observed | None, *, now_ms: int) -> dict[str, Any]:
+def _breaker(tripped: Tripped) -> dict[str, Any]:
+    """A breaker that is not closed; `next_attempt_at` is the time of the next probe, or of the last one's start."""
+    return {
+        "state": tripped.state.value,
+        "since": iso(tripped.since_ms),
+        "next_attempt_at": iso(tripped.until_ms),
+        "failures": tripped.failures,
+    }
+
+
+def hook_detail(
+    resource: Resource, observed: Observed | None, tripped: Tripped | None = None, *, now_ms: int
+) -> dict[str, Any]:
     """A webhook in full: its row, its specification (references as references) and what is known of its secret."""
     secret = resource.secret
-    detail = hook_view(resource, observed)
+    detail = hook_view(resource, observed, tripped)
     detail["spec"] = dict(resource.spec)
     if secret is None:
         detail["secret"] = {"source": "reference"}

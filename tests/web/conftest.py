@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message
 
+    from reconciler.model.breaker import Tripped
     from reconciler.model.trial import Trial
     from reconciler.plan.plan import Plan
 
@@ -112,6 +113,7 @@ class RealServices(Services):
         self._declare = declare
         self._metrics = Metrics()
         self.gone_hooks: set[str] = set()
+        self.tripped: dict[str, Tripped] = {}
         self.deliveries_woken: list[set[str]] = []
         self.syncs_woken = 0
         self.sender = FakeSender()
@@ -151,6 +153,10 @@ class RealServices(Services):
     def gone(self) -> Collection[str]:
         return self.gone_hooks
 
+    @property
+    def breakers(self) -> Mapping[str, Tripped]:
+        return self.tripped
+
     async def refresh(self) -> None:
         self.refreshes += 1
         state = await self._store.read_state()
@@ -189,7 +195,13 @@ class RealServices(Services):
         )
 
     async def plan(self, files: Files) -> Plan:
-        return await plan_against(self._store, self._read(files), now_ms=self._clock.now_ms(), commit=files.commit)
+        return await plan_against(
+            self._store,
+            self._read(files),
+            now_ms=self._clock.now_ms(),
+            commit=files.commit,
+            breakers=self.breakers,
+        )
 
     async def apply(self, files: Files, *, allow_delete: frozenset[str], allow_delete_all: bool) -> tuple[Plan, int]:
         allow = Allowance(addresses=allow_delete, all=allow_delete_all)

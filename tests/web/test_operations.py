@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from reconciler.errors import GuardRefused, PlanStale, StateUnreadable, StoreLocked, StoreUnavailable
+from reconciler.model.breaker import BreakerState, Tripped
 from reconciler.model.delivery import Attempt, AttemptError, DeliveryStatus, Settlement
 from reconciler.model.exchange import Reply
 from reconciler.model.resource import Key, Kind
@@ -243,6 +244,34 @@ def test_a_hook_shows_its_specification_and_its_health(web: Callable[..., None])
         assert await web.services.secret("support/new-chat") not in text
         assert (await web.get("/api/v1/hooks/support/none")).status == 404
         assert (await web.get("/api/v1/hooks/a%2Fb/..")).status == 404
+
+    web(body)
+
+
+def test_a_breaker_shows_in_health_in_plans_and_in_metrics(web: Callable[..., None]) -> None:
+    """What the daemon holds back is seen in all three places, though the store knows nothing of it."""
+
+    async def body(web: Any) -> None:
+        await deliver(web, DeliveryStatus.EXHAUSTED)
+        now_ms = web.services.clock.now_ms()
+        tripped = Tripped(BreakerState.HALF_OPEN, now_ms - 60_000, now_ms - 1, 11)
+        web.services.tripped = {await web.services.hook_id("support/new-chat"): tripped}
+        hook = (await web.get("/api/v1/hooks/support/new-chat")).json
+        assert hook["health"] == "breaker-open"
+        assert (hook["breaker"]["state"], hook["breaker"]["failures"]) == ("half-open", 11)
+        other = (await web.get("/api/v1/hooks/support/new-chat-too")).json
+        assert (other["health"], other["breaker"]) == ("failing", None)
+        plan = (await web.post("/api/v1/plan", {"files": {"hooks.yaml": "{}"}})).json
+        drift = {each["address"]: each for each in plan["drift"]}
+        assert drift["support/new-chat"]["code"] == "breaker-open"
+        assert drift["support/new-chat"]["since"] == hook["breaker"]["since"][:19] + "Z"
+        assert "11 attempts in a row failed" in drift["support/new-chat"]["message"]
+        assert drift["support/new-chat-too"]["code"] == "failing"
+        text = (await web.call("GET", "/metrics")).body.decode()
+        assert 'reconciler_breakers{state="half_open"} 1.0' in text
+        assert 'reconciler_breakers{state="open"} 0.0' in text
+        closed = len(web.services.snapshot.outgoing) - 1
+        assert f'reconciler_breakers{{state="closed"}} {closed}.0' in text
 
     web(body)
 
