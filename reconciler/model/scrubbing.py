@@ -31,14 +31,11 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
 
 def scrub_bytes(data: bytes, secrets: Iterable[str], *, cut: bool = True) -> bytes:
     """As `scrub`, for a body; where it may have been `cut`, also a secret's beginning at the end."""
-    found = _compile(tuple(secrets))
-    if found is None:
-        return data
-    pattern, forms = found
+    forms = _forms_of(tuple(secrets))
     # A plain search for each form is far cheaper than the pattern, and nearly always there is nothing.
     for form in forms:
         if form in data:
-            data = pattern.sub(MARK.encode(), data)
+            data = _pattern(forms).sub(MARK.encode(), data)
             break
     if not cut:
         return data
@@ -46,18 +43,21 @@ def scrub_bytes(data: bytes, secrets: Iterable[str], *, cut: bool = True) -> byt
     return data[: len(data) - overlap] + MARK.encode() if overlap else data
 
 
-@lru_cache(maxsize=1024)
-def _compile(secrets: tuple[str, ...]) -> tuple[re.Pattern[bytes], tuple[bytes, ...]] | None:
-    """One pattern for all forms of all secrets, longest first, and those forms; None without secrets."""
+@lru_cache(maxsize=16_384)
+def _forms_of(secrets: tuple[str, ...]) -> tuple[bytes, ...]:
+    """All forms of all secrets, longest first. Kept for as many webhooks as are likely to be busy at a time."""
     every = {form for secret in secrets if secret for form in _forms(secret)}
-    forms = sorted(every, key=lambda form: (-len(form), form))
-    if not forms:
-        return None
+    return tuple(sorted(every, key=lambda form: (-len(form), form)))
+
+
+@lru_cache(maxsize=256)
+def _pattern(forms: tuple[bytes, ...]) -> re.Pattern[bytes]:
+    """One pattern for all forms. Slow to compile, and needed only for the few receivers that echo a secret."""
     alternatives = (
         re.escape(form) if len(form) >= _SHORT else rb"(?<![A-Za-z0-9])%b(?![A-Za-z0-9])" % re.escape(form)
         for form in forms
     )
-    return re.compile(b"|".join(alternatives)), tuple(forms)
+    return re.compile(b"|".join(alternatives))
 
 
 def _forms(secret: str) -> Iterator[bytes]:
