@@ -140,6 +140,12 @@ class Metrics:
         self.leases_lost = Counter(
             "reconciler_leases_lost", "Outcomes that came too late to be recorded.", registry=registry
         )
+        self._notices = Counter(
+            "reconciler_notices",
+            "Notices about webhooks, by kind and by whether they were sent, logged only, or too many.",
+            ["notice", "outcome"],
+            registry=registry,
+        )
         self._egress_refusals = _ByLabel(
             Counter(
                 "reconciler_egress_refusals",
@@ -227,6 +233,10 @@ class Metrics:
     def ended(self, status: str, count: int = 1) -> None:
         """Count deliveries that reached an end, by their status."""
         self._ended[status].inc(count)
+
+    def noticed(self, notice: str, outcome: str) -> None:
+        """Count a notice: `sent`, `logged` where nobody is to be told, or `suppressed`."""
+        self._notices.labels(notice, outcome).inc()
 
     def egress_refused(self, purpose: str) -> None:
         """Count a refusal by the egress guard: `delivery`, `test` or `sync`."""

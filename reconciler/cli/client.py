@@ -151,8 +151,9 @@ class Client:
 
 
 def hook_path(address: str) -> str:
-    """The API's path of a webhook."""
-    return "api/v1/hooks/" + "/".join(quote(part, safe="") for part in address.split("/"))
+    """The API's path of a webhook. A dash stands for the bot of one that has none."""
+    parts = address.split("/") if "/" in address else ("-", address)
+    return "api/v1/hooks/" + "/".join(quote(part, safe="") for part in parts)
 
 
 def _split(server: str) -> Any:

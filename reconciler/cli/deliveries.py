@@ -15,7 +15,7 @@ from reconciler.cli.text import many_lines, one_line, shorten
 from reconciler.cli.times import ago, parse_since
 from reconciler.errors import UnknownAddress
 from reconciler.model.delivery import AttemptError, DeliveryFilter, DeliveryStatus
-from reconciler.model.hook import EventType
+from reconciler.model.hook import DELIVERED_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from reconciler.model.delivery import Attempt, Delivery
     from reconciler.store.port import Page, Store
 
-__all__ = ["EVENT_TYPES", "STATUSES", "deliveries", "delivery"]
+__all__ = ["STATUSES", "deliveries", "delivery"]
 
 STATUSES = tuple(str(status) for status in DeliveryStatus)
-EVENT_TYPES = tuple(str(kind) for kind in EventType if not kind.is_incoming)
 LIMIT_MAX = 1000
 
 _TEXT_BODY_CHARACTERS = 2000
@@ -42,7 +41,7 @@ _TEXT_BODY_CHARACTERS = 2000
 )
 @click.option("--hook", metavar="ADDRESS", multiple=True, type=AddressType(), help="Of this webhook; repeatable.")
 @click.option("--status", multiple=True, type=click.Choice(STATUSES), help="In this state; repeatable.")
-@click.option("--event", type=click.Choice(EVENT_TYPES), help="Of this event type.")
+@click.option("--event", type=click.Choice(DELIVERED_TYPES), help="Of this event type.")
 @click.option(
     "--error", type=click.Choice([str(kind) for kind in AttemptError]), help="Whose last attempt failed so."
 )

@@ -16,7 +16,7 @@ from reconciler.cli.text import plural
 from reconciler.cli.times import parse_since
 from reconciler.errors import ExitCode, ReconcilerError, UsageError
 from reconciler.model.delivery import AttemptError, DeliveryStatus
-from reconciler.model.hook import EventType
+from reconciler.model.hook import DELIVERED_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,6 @@ __all__ = ["retry"]
 
 _BATCH = 500
 _REDELIVERABLE = [str(status) for status in DeliveryStatus if status.is_redeliverable]
-_EVENT_TYPES = [str(kind) for kind in EventType if not kind.is_incoming]
 
 
 @command(
@@ -45,7 +44,7 @@ _EVENT_TYPES = [str(kind) for kind in EventType if not kind.is_incoming]
 @click.option(
     "--status", multiple=True, type=click.Choice(_REDELIVERABLE), help="Those in this state. [default: exhausted]"
 )
-@click.option("--event", type=click.Choice(_EVENT_TYPES), help="Those of this event type.")
+@click.option("--event", type=click.Choice(DELIVERED_TYPES), help="Those of this event type.")
 @click.option(
     "--error", type=click.Choice([str(kind) for kind in AttemptError]), help="Whose last attempt failed so."
 )

@@ -37,14 +37,16 @@ _NEVER_ZERO = frozenset({"timeout", "sync.timeout"})
 _REFERENCE = re.compile(r"\$\{(?:env|file):")
 
 
-def check(bots: Mapping[str, GatheredBot], problems: list[Problem], *, whole: bool) -> None:
-    """Add what is wrong with the gathered bots. Entries that the schema has refused are not judged again.
+def check(bots: Mapping[str, GatheredBot], problems: list[Problem], *, notify: Entry | None, whole: bool) -> None:
+    """Add what is wrong with bots and the target of notices. What the schema has refused is not judged again.
 
     `whole` says that every file could be read: otherwise what seems unknown may stand in one that could not.
     """
     checker = _Checker(problems, whole=whole)
     with suppress(_EnoughErrors):
         _check_all(bots, checker)
+        if notify is not None and not notify.broken:
+            checker.notify(notify)
 
 
 def _check_all(bots: Mapping[str, GatheredBot], checker: _Checker) -> None:
@@ -120,6 +122,12 @@ class _Checker:
             return
         self._report(entry, "sync.http.url", judge_url(sync["http"]["url"], None))
         self._headers(entry, "sync.http.headers", sync["http"].get("headers", {}), None)
+
+    def notify(self, entry: Entry) -> None:
+        """The target of notices, as the schema accepts it."""
+        self._report(entry, "url", judge_url(entry.raw["url"], None))
+        if "secret" in entry.raw:
+            self._referenced_secret(entry, entry.raw)
 
     # -- webhooks ------------------------------------------------------------------------------------------------
 

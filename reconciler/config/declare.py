@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from reconciler.model.hook import EventType
+from reconciler.model.hook import NOTIFY_ADDRESS, EventType, NotifyType
 from reconciler.model.resource import Declared, Key, Kind
 from reconciler.model.spec import canonical_bot, canonical_data_source, canonical_webhook
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["declare", "digest", "effective", "former_addresses", "former_handles"]
 
 
-def declare(bots: Mapping[str, GatheredBot]) -> dict[Key, Declared]:
+def declare(bots: Mapping[str, GatheredBot], notify: Entry | None) -> dict[Key, Declared]:
     """Every resource of a configuration without errors, sorted by key."""
     resources: list[Declared] = []
     for handle, bot in bots.items():
@@ -46,6 +46,9 @@ def declare(bots: Mapping[str, GatheredBot]) -> dict[Key, Declared]:
             )
             for name, entry in bot.webhooks.items()
         ]
+    if notify is not None:
+        spec = canonical_webhook({**notify.raw, "type": NotifyType.NOTIFY.value, "enabled": True})
+        resources.append(_declared(Kind.WEBHOOK, NOTIFY_ADDRESS, spec, notify))
     return {resource.key: resource for resource in sorted(resources, key=lambda resource: resource.key)}
 
 

@@ -51,7 +51,7 @@ def _problem(document: Document, fault: Fault) -> Problem:
     code, message, suggestion = phrase(fault)
     where = fault.path if fault.unknown is None else (*fault.path, fault.unknown)
     index = document.locate(where, key=fault.unknown is not None or fault.kind in _ABOUT_KEYS)
-    hide = "secret" in where[_RESOURCE_STEPS:]
+    hide = "secret" in where[1 if where[:1] == ("notify",) else _RESOURCE_STEPS :]
     return document.problem(index, code, message, suggestion=suggestion, hide=hide)
 
 

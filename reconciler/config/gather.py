@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from reconciler.config.document import Document
     from reconciler.problem import Place, Problem
 
-__all__ = ["Entry", "GatheredBot", "gather"]
+__all__ = ["Entry", "GatheredBot", "gather", "gather_notify"]
 
 _OF_ONE_FILE = ("id", "name", "moved_from")
 
@@ -89,6 +89,20 @@ def gather(
                 entry = Entry(document, hook, index, defaults, (*path, "webhooks", name) in refused)
                 _add(bot.webhooks, f"webhook `{handle}/{name}`", name, entry, problems)
     return bots
+
+
+def gather_notify(
+    documents: Sequence[Document], broken: Mapping[str, Collection[tuple[str | int, ...]]], problems: list[Problem]
+) -> Entry | None:
+    """Where notices go, which one file may say: a second one is a problem that names both places."""
+    found: dict[str, Entry] = {}
+    for document in documents:
+        raw = document.data.get("notify") if isinstance(document.data, dict) else None
+        index = document.key_index(document.data, "notify")
+        if isinstance(raw, dict) and index is not None:
+            entry = Entry(document, raw, index, broken=("notify",) in broken.get(document.name, ()))
+            _add(found, "target of notices", "notify", entry, problems)
+    return found.get("notify")
 
 
 def _mappings(document: Document, parent: Any, key: str) -> Iterable[tuple[str, dict[str, Any], int]]:

@@ -9,7 +9,7 @@ from reconciler.config.check import check
 from reconciler.config.declare import declare, digest
 from reconciler.config.diagnose import diagnose
 from reconciler.config.files import find_files, read_file
-from reconciler.config.gather import gather
+from reconciler.config.gather import gather, gather_notify
 from reconciler.config.reader import read
 from reconciler.config.schema import accepts
 from reconciler.errors import ConfigurationInvalid
@@ -68,11 +68,12 @@ def _load(files: Mapping[str, bytes], folder: str, problems: list[Problem]) -> D
             broken[name] = blocks
         documents.append(document)
     bots = gather(documents, broken, problems)
-    check(bots, problems, whole=whole)
+    notify = gather_notify(documents, broken, problems)
+    check(bots, problems, notify=notify, whole=whole)
     problems = _presentable(problems)
     if any(problem.is_error for problem in problems):
         raise ConfigurationInvalid(problems)
-    resources = declare(bots)
+    resources = declare(bots, notify)
     return Desired(
         resources=resources,
         digest=digest(resources.values()),

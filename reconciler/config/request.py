@@ -60,7 +60,7 @@ class Finding(NamedTuple):
 
 @lru_cache(maxsize=_KEPT)
 def judge_url(text: str, event: EventType | None) -> tuple[Finding, ...]:
-    """A target URL with the variables of `event`, or (None) a sync's URL, where no template may stand."""
+    """A target URL with the variables of `event`, or (None) a sync's or the notices', where no template may stand."""
     if _PLAIN_URL.fullmatch(text):
         return ()
     if event is not None and _PLAIN_TEMPLATE.fullmatch(text):
@@ -82,7 +82,7 @@ def judge_url(text: str, event: EventType | None) -> tuple[Finding, ...]:
         )
         return (Finding(strange[0].strip(), "bad-url", f"{what} may not stand in a URL"),)
     if event is None and template.tokens:
-        message = "a sync's URL is not a template: there is no event to fill it from"
+        message = "this URL is not a template: there is no event to fill it from"
         return (Finding(template.tokens[0].source, "template-not-allowed", message),)
     early = tokens_before_path(template)
     findings = [

@@ -15,6 +15,7 @@ from reconciler.model.hook import (
     DataSource,
     EventType,
     HttpSync,
+    NotifyType,
     OutgoingHook,
     SigningSecrets,
     TriggerHook,
@@ -187,13 +188,14 @@ class _Builder:
 
     def _outgoing_hook(self, resource: Resource, spec: Spec, reading: _Reading) -> OutgoingHook:
         assert resource.id is not None
-        bot = _bot_of(resource.key)
+        is_notify = spec["type"] == NotifyType.NOTIFY
+        bot = "" if is_notify else _bot_of(resource.key)
         source = spec.get("data_source")
         secrets = self._signing_secrets(resource, spec, reading)
         return OutgoingHook(
             id=resource.id,
             address=resource.key.address,
-            type=EventType(spec["type"]),
+            type=NotifyType.NOTIFY if is_notify else EventType(spec["type"]),
             enabled=spec["enabled"],
             bot=bot,
             data_source=None if source is None else f"{bot}/{source}",
@@ -225,8 +227,13 @@ class _Builder:
         for source in self._sources.values():
             sources[source.bot][source.address.rpartition("/")[2]] = source
         hooks: dict[str, dict[EventType, list[OutgoingHook]]] = defaultdict(lambda: defaultdict(list))
+        notify = None
         for hook in self._outgoing:
-            hooks[hook.bot][hook.type].append(hook)
+            match hook.type:
+                case NotifyType():
+                    notify = hook
+                case EventType():
+                    hooks[hook.bot][hook.type].append(hook)
         bots = {
             handle: Bot(
                 handle=handle,
@@ -256,6 +263,7 @@ class _Builder:
             triggers={hook.id: hook for hook in self._triggers},
             data_sources=self._sources,
             addresses={hook.address: hook for hook in sorted(every, key=lambda hook: hook.address)},
+            notify=notify,
         )
 
 

@@ -22,6 +22,7 @@ import uvloop
 
 from reconciler.clock import SystemClock
 from reconciler.daemon.live import Live
+from reconciler.daemon.notices import Notices
 from reconciler.daemon.retention import keep_finite
 from reconciler.daemon.services import DaemonServices
 from reconciler.daemon.tokens import configured_tokens, made_token, require_safe_binding
@@ -142,6 +143,15 @@ class _Daemon:
             swapped=self._swapped,
             reported=lambda following: metrics.reloaded(following.outcome.value),
         )
+        self._notices = Notices(
+            store=store,
+            snapshot=lambda: self._live.snapshot,
+            refresh=self._live.follow_store,
+            wake=lambda hook_ids: self._dispatcher.wake(hook_ids),  # noqa: PLW0108 - made a moment later
+            clock=clock,
+            mint=mint,
+            metrics=metrics,
+        )
         self._dispatcher = Dispatcher(
             store=store,
             sender=sender,
@@ -150,6 +160,7 @@ class _Daemon:
             mint=mint,
             owner=owner,
             metrics=metrics,
+            attempted=self._notices.attempted,
         )
         self._syncs = SyncRunner(
             store=store,
@@ -193,6 +204,7 @@ class _Daemon:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._dispatcher.run(), name="dispatcher")
                     group.create_task(self._syncs.run(), name="syncs")
+                    group.create_task(self._notices.run(), name="notices")
                     group.create_task(self._follow_store(), name="follow-store")
                     group.create_task(self._keep_finite(), name="retention")
                     if watch is not None:
@@ -215,6 +227,7 @@ class _Daemon:
         await serving
         grace_s = self._options.grace_ms / 1000
         await asyncio.gather(self._dispatcher.stop(grace_s), self._syncs.stop(grace_s))
+        await self._notices.stop()
 
     def _swapped(self, snapshot: Snapshot) -> None:
         self._metrics.generation.set(snapshot.generation)

@@ -116,6 +116,7 @@ class DaemonServices(Services):
         if trial.is_success:
             self._dispatcher.renew(hook.id)
         if trial.is_success and await self._store.clear_gone(hook.id):
+            await self._live.follow_store()  # events that are posted from here on reach it again
             self._dispatcher.wake([hook.id])
         return trial
 

@@ -10,6 +10,8 @@ from reconciler.delivery.prepare import prepare
 from reconciler.errors import EgressRefused, SendFailed, Unrenderable, UsageError
 from reconciler.model.delivery import AttemptError
 from reconciler.model.event import check, example_payload, iso_timestamp, payload_bytes
+from reconciler.model.hook import NotifyType
+from reconciler.model.notice import example_notice
 from reconciler.model.scrubbing import scrub, scrub_bytes
 from reconciler.model.trial import Trial
 
@@ -92,10 +94,11 @@ def prepare_test(
     wall_s: int,
 ) -> Prepared:
     """The test request without sending it. Raises UsageError as `send_test` does, and Unrenderable."""
+    event_type, body = _payload(hook, snapshot, payload, now_ms)
     return prepare(
         hook,
-        payload=_payload(hook, snapshot, payload, iso_timestamp(now_ms)),
-        event_type=hook.type.value,
+        payload=body,
+        event_type=event_type,
         delivery_id=delivery_id,
         now_ms=now_ms,
         wall_s=wall_s,
@@ -103,7 +106,16 @@ def prepare_test(
     )
 
 
-def _payload(hook: OutgoingHook, snapshot: Snapshot, given: Mapping[str, Any] | None, now_iso: str) -> bytes:
+def _payload(
+    hook: OutgoingHook, snapshot: Snapshot, given: Mapping[str, Any] | None, now_ms: int
+) -> tuple[str, bytes]:
+    """What the test delivers, and its type."""
+    if isinstance(hook.type, NotifyType):
+        if given is not None:
+            raise UsageError(f"{hook.address} hears notices, which are made here: test it without an event")
+        notice_type, notice = example_notice(hook, now_ms=now_ms)
+        return notice_type.value, orjson.dumps(notice)
+    now_iso = iso_timestamp(now_ms)
     bot = snapshot.bots[hook.bot]
     source = snapshot.data_sources.get(hook.data_source) if hook.data_source is not None else None
     source_name = source.name if source is not None else None
@@ -111,11 +123,13 @@ def _payload(hook: OutgoingHook, snapshot: Snapshot, given: Mapping[str, Any] | 
         example = example_payload(
             hook.type, bot_name=bot.name, bot_id=bot.id, data_source_name=source_name, now_iso=now_iso
         )
-        return orjson.dumps(example)
+        return hook.type.value, orjson.dumps(example)
     posted = check({"event": hook.type.value, **given}, now_iso=now_iso)
     if isinstance(posted, list):
         problems = "; ".join(f"{problem.pointer or '/'}: {problem.message}" for problem in posted)
         raise UsageError(f"this is no event to test {hook.address} with: {problems}")
     if posted.type is not hook.type:
         raise UsageError(f"{hook.address} hears {hook.type.value}, but the event is {posted.type.value}")
-    return payload_bytes(posted, bot_name=bot.name, data_source_name=source_name, encode=orjson.dumps)
+    return hook.type.value, payload_bytes(
+        posted, bot_name=bot.name, data_source_name=source_name, encode=orjson.dumps
+    )

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.model.catalog import CATALOG, JsonType, Variable
-from reconciler.model.hook import EventType
+from reconciler.model.hook import EventType, NoticeType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -333,4 +333,4 @@ _STARTS: Mapping[str, bytes] = {
         else b'{"event":"%b",' % kind.encode("ascii")
     )
     for kind in _SHAPES
-}
+} | {kind.value: b'{"event":"%b",' % kind.value.encode("ascii") for kind in NoticeType}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from reconciler.model.template import classify_body
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from reconciler.model.template import Site, Template
 
 __all__ = [
+    "DELIVERED_TYPES",
+    "HOOK_TYPES",
+    "NOTIFY_ADDRESS",
     "BodyTemplate",
     "CommandSync",
     "CustomPayload",
@@ -19,11 +22,16 @@ __all__ = [
     "EventType",
     "HttpSync",
     "Method",
+    "NoticeType",
+    "NotifyType",
     "OutgoingHook",
     "Retry",
     "SigningSecrets",
     "TriggerHook",
 ]
+
+NOTIFY_ADDRESS: Final = "notify"
+"""The address of the webhook that hears notices. No other webhook's address is without a slash."""
 
 Method: TypeAlias = Literal["POST", "PUT", "PATCH", "GET", "DELETE"]
 
@@ -48,6 +56,28 @@ class EventType(StrEnum):
     def is_sync(self) -> bool:
         """Whether the event tells of a data source rather than a conversation."""
         return self in (EventType.SYNC_SUCCESS, EventType.SYNC_FAILURE)
+
+
+class NoticeType(StrEnum):
+    """The events of this program's own, which tell an operator how webhooks fare."""
+
+    GONE = "webhook.gone"
+    FAILING = "webhook.failing"
+    RECOVERED = "webhook.recovered"
+    EXHAUSTED = "delivery.exhausted"
+
+
+class NotifyType(StrEnum):
+    """The type of the one webhook that hears of the others: what `notify` in the configuration declares."""
+
+    NOTIFY = "notify"
+
+
+HOOK_TYPES: Final = (*map(str, EventType), *map(str, NotifyType))
+"""The types of webhooks, in the order in which they are listed."""
+
+DELIVERED_TYPES: Final = (*(str(kind) for kind in EventType if not kind.is_incoming), *map(str, NoticeType))
+"""The types of what is delivered: events that are posted, and notices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +123,13 @@ class BodyTemplate:
 class OutgoingHook:
     """Everything needed to render, sign and send one delivery.
 
-    `bot` is a handle, `data_source` the address of the one it is scoped to. `scrub` are the texts no record may
-    keep.
+    `bot` is a handle, empty for the webhook that hears notices, which has none. `data_source` is the address of the
+    one it is scoped to. `scrub` are the texts no record may keep.
     """
 
     id: str
     address: str
-    type: EventType
+    type: EventType | NotifyType
     enabled: bool
     bot: str
     data_source: str | None

@@ -28,7 +28,8 @@ class Bot:
 class Snapshot:
     """What the daemon serves. `generation` counts swaps in this process, `serial` is the state's.
 
-    `bots_by_name` holds a tuple because names need not be unique.
+    `bots_by_name` holds a tuple because names need not be unique. `notify` is the webhook that hears notices; it is
+    among `outgoing` too, but hangs on no bot.
     """
 
     generation: int
@@ -41,3 +42,4 @@ class Snapshot:
     triggers: Mapping[str, TriggerHook] = field(default_factory=dict)
     data_sources: Mapping[str, DataSource] = field(default_factory=dict)
     addresses: Mapping[str, OutgoingHook | TriggerHook] = field(default_factory=dict)
+    notify: OutgoingHook | None = None

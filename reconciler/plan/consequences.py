@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from reconciler.model.hook import EventType
+from reconciler.model.hook import EventType, NotifyType
 from reconciler.model.resource import Kind
 from reconciler.plan.plan import Action, PlanWarning
 from reconciler.plan.rotation import rotates
@@ -55,12 +55,17 @@ def _is_trigger(spec: Spec) -> bool:
     return bool(spec["type"] == EventType.SYNC_TRIGGER)
 
 
+def _sent(spec: Spec) -> str:
+    """What an outgoing webhook is sent: an event type, or notices."""
+    return "notice" if spec["type"] == NotifyType.NOTIFY else str(spec["type"])
+
+
 def _stops_for_good(before: Spec) -> PlanWarning:
     if _is_trigger(before):
         return PlanWarning(code="trigger-url-stops", message="its trigger URL stops answering, for good")
     return PlanWarning(
         code="deliveries-stop",
-        message=f"{before['type']} is no longer delivered with this id and secret; what waits is cancelled",
+        message=f"{_sent(before)} is no longer delivered with this id and secret; what waits is cancelled",
     )
 
 
@@ -71,8 +76,8 @@ def _switched(before: Spec | None, after: Spec) -> tuple[PlanWarning, ...]:
     if _is_trigger(after):
         start, stop = "calls of its trigger URL start syncs", "its trigger URL answers 403 and starts no sync"
     else:
-        start = f"live traffic starts: every {after['type']} goes to its URL"
-        stop = f"{after['type']} is no longer delivered; what waits is kept until it is enabled"
+        start = f"live traffic starts: every {_sent(after)} goes to its URL"
+        stop = f"{_sent(after)} is no longer delivered; what waits is kept until it is enabled"
     if after["enabled"]:
         return (PlanWarning(code="traffic-starts", message=start),)
     return (PlanWarning(code="traffic-stops", message=stop),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.model.hook import NOTIFY_ADDRESS
 from reconciler.model.resource import Key, Kind
 from reconciler.plan.plan import Action, Guard
 from reconciler.plan.words import counted, participle, traffic_counted
@@ -76,7 +77,10 @@ def _protected(lost: Sequence[tuple[Change, Resource]]) -> Iterator[Guard]:
 
 def _emptied(desired: Desired, state: State, allow: Allowance) -> Iterator[Guard]:
     hooks = [key.address for key in state.resources if key.kind is Kind.WEBHOOK]
-    if desired.resources or not state.resources or (hooks and allow.addresses.issuperset(hooks)):
+    managed, kept = (
+        {key for key in keys if key.address != NOTIFY_ADDRESS} for keys in (state.resources, desired.resources)
+    )
+    if kept or not managed or (hooks and allow.addresses.issuperset(hooks)):
         return
     everything = counted(len(state.resources), "resource", "resources")
     yield Guard(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.errors import UnknownAddress
 from reconciler.model.delivery import AttemptError, DeliveryFilter, DeliveryStatus
-from reconciler.model.hook import EventType
+from reconciler.model.hook import DELIVERED_TYPES
 from reconciler.web.answers import json_answer, problem_answer
 from reconciler.web.endpoint import Refused, refused_parameter
 from reconciler.web.hooks import page_size
@@ -116,8 +116,8 @@ class Deliveries:
                 raise refused_parameter(f"{prefix}{name}", "a text that is not empty")
         hook_ids = None if "hook" not in text else frozenset({self._hook_id(text["hook"])})
         event = text.get("event")
-        if event is not None and event not in list(EventType):
-            raise refused_parameter(f"{prefix}event", f"one of {', '.join(EventType)}")
+        if event is not None and event not in DELIVERED_TYPES:
+            raise refused_parameter(f"{prefix}event", f"one of {', '.join(DELIVERED_TYPES)}")
         error = text.get("error")
         if error is not None and error not in list(AttemptError):
             raise refused_parameter(f"{prefix}error", f"one of {', '.join(AttemptError)}")

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from reconciler.errors import UnknownAddress
-from reconciler.model.hook import EventType, TriggerHook
+from reconciler.model.hook import HOOK_TYPES, TriggerHook
 from reconciler.model.resource import Key, Kind
 from reconciler.web import trigger
 from reconciler.web.answers import json_answer
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Hooks"]
 
+NO_BOT = "-"
+"""No bot's handle begins with a dash."""
 PAGE_MAX = 10_000
 PAGE = 1_000
 
@@ -35,8 +37,8 @@ class Hooks:
         """The applied webhooks by address, a page at a time; the cursor is the last address."""
         query = call.parameters({"bot", "type", "limit", "cursor"})
         wanted_type = query.get("type")
-        if wanted_type is not None and wanted_type not in list(EventType):
-            raise refused_parameter("?type", f"one of {', '.join(EventType)}")
+        if wanted_type is not None and wanted_type not in HOOK_TYPES:
+            raise refused_parameter("?type", f"one of {', '.join(HOOK_TYPES)}")
         limit = page_size(query.get("limit"), default=PAGE, most=PAGE_MAX)
         bot, after = query.get("bot"), query.get("cursor", "")
         state = await self._services.store.read_state()
@@ -119,8 +121,9 @@ class Hooks:
 
 
 def address_of(call: Call) -> str:
-    """The address in the path."""
-    return f"{call.path['bot']}/{call.path['hook']}"
+    """The address in the path. A dash stands for the bot of the webhook that hears notices, which has none."""
+    bot, hook = call.path["bot"], call.path["hook"]
+    return hook if bot == NO_BOT else f"{bot}/{hook}"
 
 
 def page_size(text: str | None, *, default: int, most: int) -> int:

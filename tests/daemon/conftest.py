@@ -40,11 +40,15 @@ class Received:
 
 
 class Receiver:
-    """An HTTP receiver on loopback that keeps what it gets. `answers` are statuses for the next requests."""
+    """An HTTP receiver on loopback that keeps what it gets. `answers` are statuses for the next requests.
+
+    Requests to a path that is refused are answered so and take none of them.
+    """
 
     def __init__(self) -> None:
         self.requests: list[Received] = []
         self.answers: list[int] = []
+        self._refused: dict[str, int] = {}
         self._changed = threading.Condition()
         receiver = self
 
@@ -62,7 +66,9 @@ class Receiver:
                     receiver.requests.append(
                         Received(method=self.command, path=self.path, headers=headers, body=body)
                     )
-                    status = receiver.answers.pop(0) if receiver.answers else 200
+                    status = receiver._refused.get(self.path, 0)
+                    if not status:
+                        status = receiver.answers.pop(0) if receiver.answers else 200
                     receiver._changed.notify_all()
                 self.send_response(status)
                 self.send_header("content-length", "2")
@@ -82,6 +88,14 @@ class Receiver:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
+
+    def refuse(self, path: str, status: int | None) -> None:
+        """Answer requests to `path` with `status` from now on; None accepts them again."""
+        with self._changed:
+            if status is None:
+                self._refused.pop(path, None)
+            else:
+                self._refused[path] = status
 
     def wait_for(self, count: int, *, where: Callable[[Received], bool] = lambda _: True) -> list[Received]:
         """The matching requests once there are `count` of them."""
@@ -127,6 +141,7 @@ class Daemon:
             except queue.Empty:
                 raise AssertionError(f"no {event} {fields} in the log:\n" + "".join(self.raw_log)) from None
             if line is None:
+                self._lines.put(None)  # for whoever reads to the end
                 raise AssertionError(f"the daemon ended before {event}:\n" + "".join(self.raw_log))
             self.raw_log.append(line)
             with contextlib.suppress(ValueError):
@@ -142,6 +157,10 @@ class Daemon:
     @property
     def client(self) -> httpx2.Client:
         return httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=PATIENCE_S)
+
+    def get(self, path: str) -> httpx2.Response:
+        with self.client as client:
+            return client.get(path)
 
     def post_event(self, event: Any) -> httpx2.Response:
         with self.client as client:
