@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
 
     from reconciler.model.delivery import (
         Accepted,
@@ -162,6 +164,12 @@ class Stats:
 class Store(Protocol):
     """Durable state, queue and log behind one port. Use as `async with`, or call `close`."""
 
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
     # -- state -----------------------------------------------------------------------------------------------
 
     async def read_state(self) -> State:
@@ -258,13 +266,15 @@ class Store(Protocol):
     async def request_sync(self, sync: NewSync, *, serial: int) -> SyncTicket:
         """Queue a sync, or join the one of the same data source that waits; counts as a call of the trigger.
 
-        A joined one keeps its id, time and place in the queue and takes the new body. Raises SnapshotMoved if
-        `serial` is not current.
+        A joined one keeps its id, time and place in the queue and takes the new body. It counts as `sync.calls`
+        calls. Raises SnapshotMoved if `serial` is not current.
         """
         ...
 
-    async def claim_syncs(self, *, limit: int, owner: str, now_ms: int, lease_ms: int) -> list[SyncClaim]:
-        """Take waiting syncs, oldest first, none of a data source that has one running.
+    async def claim_syncs(
+        self, *, limit: int, owner: str, now_ms: int, lease_ms: int, resting: frozenset[str] = frozenset()
+    ) -> list[SyncClaim]:
+        """Take waiting syncs, oldest first, none of a data source that is `resting` or has one running.
 
         One whose lease has ended counts as waiting; where another waits behind it, that one absorbs it.
         """

@@ -251,7 +251,7 @@ class MemoryStore:
         self._require(serial)
         hook = self._hook(sync.hook_id)
         hook.last_called_ms = max(hook.last_called_ms or 0, sync.requested_ms)
-        hook.hours[sync.requested_ms // HOUR_MS] += 1
+        hook.hours[sync.requested_ms // HOUR_MS] += sync.calls
         waiting = self._waiting(sync.data_source)
         if waiting is None:
             self._data.syncs.append(QueuedSync(sync))
@@ -262,11 +262,13 @@ class MemoryStore:
     def _waiting(self, data_source: str) -> QueuedSync | None:
         return next((e for e in self._data.syncs if e.sync.data_source == data_source and e.owner is None), None)
 
-    async def claim_syncs(self, *, limit: int, owner: str, now_ms: int, lease_ms: int) -> list[SyncClaim]:
+    async def claim_syncs(
+        self, *, limit: int, owner: str, now_ms: int, lease_ms: int, resting: frozenset[str] = frozenset()
+    ) -> list[SyncClaim]:
         self._writing()
         for entry in [entry for entry in self._data.syncs if entry.owner is not None and entry.due_ms <= now_ms]:
             self._release_sync(entry)
-        running = {entry.sync.data_source for entry in self._data.syncs if entry.owner is not None}
+        running = resting | {entry.sync.data_source for entry in self._data.syncs if entry.owner is not None}
         free = [e for e in self._data.syncs if e.owner is None and e.sync.data_source not in running]
         for entry in free[: max(limit, 0)]:
             entry.owner, entry.claims, entry.due_ms = owner, entry.claims + 1, now_ms + lease_ms

@@ -241,8 +241,10 @@ class SqliteStore:
         ticket: SyncTicket = await self._write(_REQUEST_SYNC, sync, serial)
         return ticket
 
-    async def claim_syncs(self, *, limit: int, owner: str, now_ms: int, lease_ms: int) -> list[SyncClaim]:
-        claims: list[SyncClaim] = await self._write(_CLAIM_SYNCS, limit, owner, now_ms, lease_ms)
+    async def claim_syncs(
+        self, *, limit: int, owner: str, now_ms: int, lease_ms: int, resting: frozenset[str] = frozenset()
+    ) -> list[SyncClaim]:
+        claims: list[SyncClaim] = await self._write(_CLAIM_SYNCS, limit, owner, now_ms, lease_ms, resting)
         return claims
 
     async def finish_sync(

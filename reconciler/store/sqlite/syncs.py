@@ -32,7 +32,7 @@ def request_sync(session: Session, operations: Sequence[Operation]) -> None:
         asked.setdefault(sync.data_source, []).append(operation)
         tally = session.tally(session.hook(sync.hook_id))
         tally.called_ms = max(tally.called_ms or 0, sync.requested_ms)
-        tally.hours[sync.requested_ms // HOUR_MS] += 1
+        tally.hours[sync.requested_ms // HOUR_MS] += sync.calls
     for data_source, together in asked.items():
         first: NewSync = together[0].arguments[0]
         last: NewSync = together[-1].arguments[0]
@@ -42,13 +42,17 @@ def request_sync(session: Session, operations: Sequence[Operation]) -> None:
             operation.result = SyncTicket(sync_id, joined=operation.arguments[0].id != sync_id)
 
 
-def claim_syncs(session: Session, limit: int, owner: str, now_ms: int, lease_ms: int) -> list[SyncClaim]:
+def claim_syncs(
+    session: Session, limit: int, owner: str, now_ms: int, lease_ms: int, resting: frozenset[str]
+) -> list[SyncClaim]:
     """Take what waits, after what has run out of time has gone back to waiting."""
     for (n,) in session.fetch(sql.EXPIRED_SYNCS, (now_ms,)):
         _free(session, n)
     claims = []
-    rows = session.fetch(sql.CLAIMABLE_SYNCS, (max(limit, 0),))
-    for n, sync_id, data_source, requested_ms, body, count in rows:
+    limit = max(limit, 0)
+    rows = session.fetch(sql.CLAIMABLE_SYNCS, (limit + len(resting),))  # a data source has one of them at most
+    ready = [row for row in rows if row[2] not in resting]
+    for n, sync_id, data_source, requested_ms, body, count in ready[:limit]:
         session.execute(sql.CLAIM_SYNC, (owner, now_ms + lease_ms, n))
         fence = Fence(count + 1, owner)
         claims.append(
