@@ -42,7 +42,7 @@ def request_sync(session: Session, operations: Sequence[Operation]) -> None:
             operation.result = SyncTicket(sync_id, joined=operation.arguments[0].id != sync_id)
 
 
-def claim_syncs(
+def claim_syncs(  # noqa: PLR0917 - called with an operation's arguments
     session: Session, limit: int, owner: str, now_ms: int, lease_ms: int, resting: frozenset[str]
 ) -> list[SyncClaim]:
     """Take what waits, after what has run out of time has gone back to waiting."""
