@@ -309,8 +309,8 @@ class Caller:
             "method": method,
             "scheme": "http",
             "path": unquote(raw),
-            "raw_path": raw.encode("ascii"),
-            "query_string": query.encode("ascii"),
+            "raw_path": raw.encode("latin-1"),
+            "query_string": query.encode("latin-1"),
             "root_path": "",
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
         }
@@ -367,6 +367,15 @@ def web(mint: Any, keyring: Any, declare: Callable[..., Desired]) -> Callable[..
         asyncio.run(main())
 
     return run
+
+
+@pytest.fixture
+def doors(mint: Any, keyring: Any, declare: Callable[..., Desired]) -> Iterator[tuple[Web, Callable[..., Any]]]:
+    """A `Web` over `BOTS`, and how ordinary code awaits it: for tests that call it example after example."""
+    with asyncio.Runner() as runner:
+        services = RealServices(mint, keyring, declare)
+        runner.run(services.declare(BOTS))
+        yield Web(services, Caller(build_app(services))), runner.run
 
 
 @dataclass(frozen=True)
