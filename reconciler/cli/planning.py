@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +26,14 @@ __all__ = ["Planned", "load_files", "plan_on_server", "plan_on_state", "plan_on_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A plan, and the configuration it was made from, unless a daemon made it."""
+    """A plan, and the configuration it was made from, unless a daemon made it.
+
+    `knows_traffic` is false where it was made from an exported state, which holds none.
+    """
 
     plan: Plan
     desired: Desired | None = None
+    knows_traffic: bool = True
 
 
 def plan_on_store(files: Sequence[str], store: str, *, base_ref: str | None = None) -> Planned:
@@ -49,7 +52,8 @@ def plan_on_state(files: Sequence[str], state_file: str, *, base_ref: str | None
         content = sys.stdin.buffer.read() if state_file == "-" else Path(state_file).read_bytes()
     except OSError as error:
         raise StateUnreadable(f"the state {state_file!r} cannot be read: {error.strerror or error}") from error
-    return _plan(files, desired, read_export(content), observed={}, commit=commit, base_ref=base_ref)
+    planned = _plan(files, desired, read_export(content), observed={}, commit=commit, base_ref=base_ref)
+    return replace(planned, knows_traffic=False)
 
 
 def plan_on_server(files: Sequence[str], server: str, *, store: str, base_ref: str | None = None) -> Planned:
@@ -84,8 +88,8 @@ def load_files(files: Sequence[str]) -> tuple[Desired, str | None]:
     return desired, current_commit(paths, os.environ)
 
 
-def show_plan(planned: Planned, format_: str, files: Sequence[str] = ()) -> None:
-    """The plan on stdout."""
+def show_plan(planned: Planned, format_: str, command: str) -> None:
+    """The plan on stdout; `command` applies it."""
     plan = planned.plan
     match format_:
         case "json":
@@ -95,11 +99,13 @@ def show_plan(planned: Planned, format_: str, files: Sequence[str] = ()) -> None
         case "markdown":
             from reconciler.plan.render_markdown import render_markdown
 
-            command = shlex.join(["reconcile", *(word for path in files for word in ("-f", path))])
-            print_bytes(render_markdown(plan, command=command).encode())
+            print_bytes(render_markdown(plan, command=command, knows_traffic=planned.knows_traffic).encode())
         case _:
             from reconciler.plan import render_text
+            from reconciler.plan.words import traffic_matters
 
+            if not planned.knows_traffic and any(map(traffic_matters, plan.changes)):
+                note("note: an exported state knows no traffic; guards on it show only when applying")
             print_text(render_text(plan, color=has_color(sys.stdout), width=width() if sys.stdout.isatty() else None))
 
 

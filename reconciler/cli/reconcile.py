@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.cli.memory import uncollected
 from reconciler.cli.opening import load_keyring, opened, write_whole
+from reconciler.cli.options import DEFAULT_STORE
 from reconciler.cli.output import ask, is_interactive, note, print_json, print_text
 from reconciler.cli.planning import plan_on_server, plan_on_state, plan_on_store, show_plan
+from reconciler.cli.text import one_line
 from reconciler.errors import ExitCode, ReconcilerError, UsageError
 
 if TYPE_CHECKING:
@@ -77,9 +81,10 @@ def _plan_only(options: ReconcileOptions) -> Plan:
         from reconciler.plan import to_json
 
         write_whole(options.out, to_json(planned.plan))
-    show_plan(planned, options.format_, options.files)
+    command = _apply_command(options)
+    show_plan(planned, options.format_, command)
     if options.out is not None:
-        note(f"saved; apply it with: reconcile apply {options.out}")
+        note(f"saved; apply it with: {one_line(command)}")
     return planned.plan
 
 
@@ -90,7 +95,7 @@ def _plan_and_apply(options: ReconcileOptions) -> Plan:
     plan, desired = planned.plan, planned.desired
     assert desired is not None
     if options.format_ != "json":
-        show_plan(planned, options.format_, options.files)
+        show_plan(planned, options.format_, _apply_command(options))
     allow = Allowance(addresses=frozenset(options.allow_delete), all=options.allow_delete_all)
     serial = plan.base.serial
     if plan.changes:
@@ -104,9 +109,21 @@ def _plan_and_apply(options: ReconcileOptions) -> Plan:
     return plan
 
 
+def _apply_command(options: ReconcileOptions) -> str:
+    """What applies the plan that is shown, as it can be pasted into a shell."""
+    words = ["reconcile", *(["apply", options.out] if options.out else [])]
+    words += [word for path in options.files for word in ("-f", path)]
+    is_said = options.store in (DEFAULT_STORE, os.environ.get("RECONCILER_STORE"))
+    if not is_said and options.store.startswith("sqlite:"):  # the URL of a server may hold a password
+        words += ["--store", options.store]
+    return shlex.join(words)
+
+
 def _require_consent(plan: Plan, allow: Allowance) -> None:
-    if plan.guards and not allow.all and not allow.addresses:
-        return  # applying will refuse, and say why: a question would be for nothing
+    if not allow.all and not allow.addresses:
+        from reconciler.control.reconcile import refuse
+
+        refuse(plan.guards)  # a question would be for nothing
     if not is_interactive():
         raise UsageError("nobody can be asked here: there is no terminal; give --yes to apply without asking")
     if not ask("Apply this plan?"):

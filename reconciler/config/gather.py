@@ -42,8 +42,13 @@ class Entry:
         return self.key_index
 
     def place(self, path: str) -> Place:
-        """The place of `index`: what `Declared.locate` asks for."""
-        return self.document.place(self.index(path))
+        """What `Declared.locate` asks for: where the field is written, else the nearest of what it would stand in."""
+        while path:
+            index = self.index(path)
+            if index != self.key_index:
+                return self.document.place(index)
+            path = path.rpartition(".")[0]
+        return self.document.place(self.key_index)
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reconciler.store.port import Store
     from reconciler.store.seal import Keyring
 
-__all__ = ["SALT_BYTES", "Allowance", "Applied", "apply", "plan_against"]
+__all__ = ["SALT_BYTES", "Allowance", "Applied", "apply", "plan_against", "refuse"]
 
 SALT_BYTES = 32
 """Of the key under which a lineage's fingerprints are made."""
@@ -82,8 +82,7 @@ async def apply(
                 await store.write_note(name, value)
         return Applied(plan=plan, serial=state.serial)
     refused = guards_of(desired, state, plan.changes, pairing=pairing, observed=observed, allow=allow)
-    if refused:
-        raise GuardRefused(_refusal(refused))
+    refuse(refused)
     sealer = Sealer(
         keyring=keyring,
         mint=mint,
@@ -116,9 +115,12 @@ def _nothing_left_of(desired: Desired) -> Callable[[State], None]:
     return verify
 
 
-def _refusal(guards: Sequence[Guard]) -> str:
+def refuse(guards: Sequence[Guard]) -> None:
+    """Raise GuardRefused if there are any, with every reason and what allows it."""
+    if not guards:
+        return
     lines = [f"{len(guards)} guard{'' if len(guards) == 1 else 's'} refused to apply this plan; nothing was changed"]
     for guard in guards:
         where = f"{guard.address}: " if guard.address else ""
         lines.append(f"  {where}{guard.message} [{guard.code}]; to allow it: {guard.allow}")
-    return "\n".join(lines)
+    raise GuardRefused("\n".join(lines))

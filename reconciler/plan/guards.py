@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING
 
-from reconciler.model.hook import NOTIFY_ADDRESS
+from reconciler.model.hook import NOTIFY_ADDRESS, EventType
 from reconciler.model.resource import Key, Kind
 from reconciler.plan.plan import Action, Guard
 from reconciler.plan.words import counted, participle, traffic_counted
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
     from reconciler.plan.moves import Pairing
     from reconciler.plan.plan import Change, Observation
 
-__all__ = ["ALLOW_ALL", "DELETIONS_MAX", "DELETIONS_SHARE_MAX", "NOTHING_ALLOWED", "Allowance", "guards_of"]
+__all__ = [
+    "ALLOW_ALL",
+    "DELETIONS_MAX",
+    "DELETIONS_SHARE_MAX",
+    "NOTHING_ALLOWED",
+    "Allowance",
+    "flags_of",
+    "guards_of",
+]
 
 EXISTING_MIN = 10
 """From this many webhooks on, the share and the number deleted at once are guarded."""
@@ -64,6 +73,18 @@ def guards_of(
     return tuple(found)
 
 
+def flags_of(guards: Sequence[Guard]) -> tuple[str, ...]:
+    """The fewest flags that pass these guards: where one allows all, only protected webhooks need their own."""
+    has_all = any(guard.allow == ALLOW_ALL for guard in guards)
+    needed = (guard.allow for guard in guards if not has_all or guard.allow == ALLOW_ALL or guard.code == "protected")
+    return tuple(dict.fromkeys(needed))
+
+
+def _allow(address: str) -> str:
+    """A flag to be pasted into a shell: an address may come from a state that somebody has edited."""
+    return f"--allow-delete {quote(address)}"
+
+
 def _protected(lost: Sequence[tuple[Change, Resource]]) -> Iterator[Guard]:
     for change, resource in lost:
         if resource.spec.get("protected"):
@@ -71,7 +92,7 @@ def _protected(lost: Sequence[tuple[Change, Resource]]) -> Iterator[Guard]:
                 code="protected",
                 address=change.address,
                 message=f"it is protected and would be {participle(change.action)}",
-                allow=f"--allow-delete {change.address}",
+                allow=_allow(change.address),
             )
 
 
@@ -101,7 +122,7 @@ def _many(lost: Sequence[tuple[Change, Resource]], state: State) -> Iterator[Gua
             address=None,
             message=(
                 f"{len(lost)} of {existing} webhooks ({len(lost) * 100 // existing} %) would be deleted or replaced;"
-                f" more than {DELETIONS_MAX} or {DELETIONS_SHARE_MAX:.0%} at once needs a word"
+                f" more than {DELETIONS_MAX}, or {DELETIONS_SHARE_MAX * 100:.0f} %, at once must be allowed"
             ),
             allow=ALLOW_ALL,
         )
@@ -111,11 +132,11 @@ def _missed(lost: Sequence[tuple[Change, Resource]], observed: Mapping[str, Obse
     for change, resource in lost:
         seen = observed.get(resource.id or "")
         if seen is not None and seen.day_count > 0:
-            count = traffic_counted(seen.day_count, resource.spec["type"])
+            count = traffic_counted(seen.day_count, is_trigger=resource.spec["type"] == EventType.SYNC_TRIGGER)
             waiting = f"; {seen.waiting} waiting would be cancelled" if seen.waiting else ""
             yield Guard(
                 code="traffic",
                 address=change.address,
                 message=f"it would be {participle(change.action)} and had {count} in the last 24 h{waiting}",
-                allow=f"--allow-delete {change.address}",
+                allow=_allow(change.address),
             )

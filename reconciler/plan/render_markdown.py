@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from reconciler.plan.compare import UNEXPLAINED
 from reconciler.plan.consequences import GRAVE
 from reconciler.plan.escape import harmless
+from reconciler.plan.guards import flags_of
 from reconciler.plan.lines import line_diff
 from reconciler.plan.markdown_text import code, fenced, html_code, prose, row
 from reconciler.plan.plan import Action
 from reconciler.plan.words import (
     counted,
+    field_place,
     field_value,
     is_long_text,
     kind_words,
@@ -83,17 +85,20 @@ def render_markdown(
     *,
     marker: str = MARKER,
     command: str = "reconcile",
+    knows_traffic: bool = True,
     characters_max: int = CHARACTERS_MAX,
 ) -> str:
     """The plan as markdown of at most `characters_max` characters, the same for equal plans.
 
-    `command` is what applies it, without the flags that its guards ask for.
+    `command` is what applies it, without the flags that its guards ask for. `knows_traffic` says whether the plan
+    was made where traffic could be seen.
     """
     text = ""
     concerns = list(_attention(plan))
+    footer = list(_footer(plan, command, knows_traffic=knows_traffic))
     for detail in _DEGREES:
         lines, length = [], 0
-        for line in _sections(plan, detail, marker, command, concerns):
+        for line in _sections(plan, detail, marker, concerns, footer):
             lines.append(line)
             length += len(line) + 1
             if length > characters_max:
@@ -105,7 +110,9 @@ def render_markdown(
     return text[: characters_max - len(cut)].rpartition("\n")[0] + cut
 
 
-def _sections(plan: Plan, detail: _Detail, marker: str, command: str, concerns: Sequence[_Concern]) -> Iterator[str]:
+def _sections(
+    plan: Plan, detail: _Detail, marker: str, concerns: Sequence[_Concern], footer: Sequence[str]
+) -> Iterator[str]:
     yield f"<!-- {marker.replace('--', '-')} -->"
     yield f"### {_verdict(plan)}"
     yield ""
@@ -123,7 +130,7 @@ def _sections(plan: Plan, detail: _Detail, marker: str, command: str, concerns: 
         for drift in plan.drift:
             yield row(code(drift.address), prose(drift.message), drift.since or "", prose(drift.clears))
     yield ""
-    yield from _footer(plan, command)
+    yield from footer
 
 
 def _verdict(plan: Plan) -> str:
@@ -165,9 +172,8 @@ def _attention(plan: Plan) -> Iterator[_Concern]:
         if change.action is Action.CREATE and {warning.code for warning in change.warnings} == {"traffic-starts"}:
             starting.append(change)
             continue
-        seen = plan.observed.get(change.address)
-        if seen is not None and traffic_matters(change):
-            reasons.append(traffic_words(change, seen))
+        if traffic := traffic_words(change, plan.observed.get(change.address)):
+            reasons.append(traffic)
         if reasons or change.action in _ENDING:
             yield _Concern(
                 sign=f"{_SIGNS[change.action]} {verb(change.action)}",
@@ -209,7 +215,8 @@ def _details(change: Change, *, whole_bodies: bool) -> Iterator[str]:
         f" {html_code(change.address)}{where}</summary>"
     )
     yield ""
-    yield fenced([line for field in change.fields for line in _diff(field, whole_bodies=whole_bodies)], "diff")
+    edits = (line for field in change.fields for line in _diff(change, field, whole_bodies=whole_bodies))
+    yield fenced(list(edits), "diff")
     calm = [warning.message for warning in change.warnings]
     if calm:
         yield ""
@@ -218,22 +225,24 @@ def _details(change: Change, *, whole_bodies: bool) -> Iterator[str]:
     yield "</details>"
 
 
-def _diff(field: FieldChange, *, whole_bodies: bool) -> Iterator[str]:
+def _diff(change: Change, field: FieldChange, *, whole_bodies: bool) -> Iterator[str]:
     path = harmless(field.path)
+    place = field_place(change, field)
+    where = f"  # {place}" if place else ""
     if not is_long_text(field):
-        if field.before is not None:
-            yield f"- {path}: {field_value(field, field.before)}"
-        if field.after is not None:
-            yield f"+ {path}: {field_value(field, field.after)}"
+        for sign, value in (("-", field.before), ("+", field.after)):
+            if value is not None:
+                is_last = sign == "+" or field.after is None
+                yield f"{sign} {path}: {field_value(field, value)}{where if is_last else ''}"
         return
     before = field.before if isinstance(field.before, str) else ""
     after = field.after if isinstance(field.after, str) else ""
     lines = line_diff(before, after)
     if not whole_bodies:
         taken, added = (sum(1 for line in lines if line.sign == sign) for sign in "-+")
-        yield f"! {path}: {counted(taken, 'line', 'lines')} removed, {counted(added, 'line', 'lines')} added"
+        yield f"! {path}: {counted(taken, 'line', 'lines')} removed, {counted(added, 'line', 'lines')} added{where}"
         return
-    yield f"@@ {path} @@"
+    yield f"@@ {path} @@{where}"
     for sign, text in lines:
         yield (f"  … {text}" if sign == "@" else f"{sign} {harmless(text)}").rstrip()
 
@@ -255,12 +264,14 @@ def _in_place_of_details(plan: Plan, detail: _Detail) -> Iterator[str]:
             yield f"{_SIGNS[action]} {len(addresses)} to {verb(action)}; the details did not fit, see the plan's JSON"
 
 
-def _footer(plan: Plan, command: str) -> Iterator[str]:
+def _footer(plan: Plan, command: str, *, knows_traffic: bool) -> Iterator[str]:
     lineage = f" of {code(plan.base.lineage)}" if plan.base.lineage else ", not applied yet"
     state = f"serial {plan.base.serial}{lineage}"
     commit = f" · commit {code(plan.commit)}" if plan.commit else ""
+    if not knows_traffic and any(map(traffic_matters, plan.changes)):
+        yield "*Made from an exported state, which knows no traffic: guards on it show only when applying.*"
+        yield ""
     yield f"<sub>configuration {code(plan.config_digest)} · state {state}{commit}</sub>"
     if not plan.is_empty:
-        flags = dict.fromkeys(guard.allow for guard in plan.guards)
         yield ""
-        yield f"Apply with {code(' '.join((command, *flags)))}"
+        yield f"Apply with {code(' '.join((command, *flags_of(plan.guards))))}"

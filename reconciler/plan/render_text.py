@@ -8,12 +8,12 @@ from reconciler.plan.escape import harmless
 from reconciler.plan.lines import line_diff
 from reconciler.plan.plan import Action
 from reconciler.plan.words import (
+    field_place,
     field_value,
     is_long_text,
     kind_words,
     place_words,
     summary_line,
-    traffic_matters,
     traffic_words,
     verb,
 )
@@ -69,11 +69,15 @@ def _lines(plan: Plan, paint: _Paint, width: int | None) -> Iterator[str]:
         yield ""
     for drift in plan.drift:
         since = f" since {drift.since}" if drift.since else ""
-        yield f"{paint('33', 'drift')} {drift.address}  {drift.code}{since}: {drift.message}; clears: {drift.clears}"
+        yield f"{paint('1;33', f'drift {harmless(drift.address)}')}  {paint('2', f'{drift.code}{since}')}"
+        yield f"    {harmless(drift.message)}"
+        yield f"    cleared by: {harmless(drift.clears)}"
+        yield ""
     for guard in plan.guards:
-        where = f" {guard.address}" if guard.address else ""
-        yield f"{paint('1;31', 'guard')}{where}  {guard.code}: {guard.message}; to allow it: {guard.allow}"
-    if plan.drift or plan.guards:
+        subject = harmless(guard.address) if guard.address else "the whole plan"
+        yield f"{paint('1;31', f'guard {subject}')}  {paint('2', guard.code)}"
+        yield f"    {harmless(guard.message)}"
+        yield f"    to allow it: {harmless(guard.allow)}"
         yield ""
     yield paint("1", summary_line(plan))
 
@@ -86,24 +90,25 @@ def _block(plan: Plan, change: Change, paint: _Paint, width: int | None) -> Iter
     yield "  ".join((paint(f"1;{_COLOURS[change.action]}", head), *(paint("2", detail) for detail in details)))
     for warning in change.warnings:
         yield f"    {paint('1;33', '!')} {harmless(warning.message)}"
-    seen = plan.observed.get(change.address)
-    if seen is not None and traffic_matters(change):
-        yield f"    {paint('1;33', '!')} {traffic_words(change, seen)}"
+    if traffic := traffic_words(change, plan.observed.get(change.address)):
+        yield f"    {paint('1;33', '!')} {traffic}"
     paths = [harmless(field.path) for field in change.fields]
     path_width = max((len(path) for path in paths if len(path) <= _PATH_WIDTH_MAX), default=0)
     for field, path in zip(change.fields, paths, strict=True):
+        place = field_place(change, field)
+        where = f"  {paint('2', place)}" if place else ""
         if is_long_text(field):
-            yield from _text(field, path, paint)
+            yield f"    {path}{where}"
+            yield from _text(field, paint)
         elif change.action is Action.CREATE:
             yield f"    {path:<{path_width}}  {field_value(field, field.after)}"
         elif change.action is Action.DELETE:
             yield f"    {path:<{path_width}}  {field_value(field, field.before)}"
         else:
-            yield from _edit(field, f"{path:<{path_width}}", paint, width)
+            yield from _edit(field, f"    {path:<{path_width}}", where, paint, width)
 
 
-def _text(field: FieldChange, path: str, paint: _Paint) -> Iterator[str]:
-    yield f"    {path}"
+def _text(field: FieldChange, paint: _Paint) -> Iterator[str]:
     before = field.before if isinstance(field.before, str) else ""
     after = field.after if isinstance(field.after, str) else ""
     for sign, text in line_diff(before, after):
@@ -111,12 +116,12 @@ def _text(field: FieldChange, path: str, paint: _Paint) -> Iterator[str]:
         yield paint(_LINE_COLOURS.get(sign, ""), f"        {shown}".rstrip())
 
 
-def _edit(field: FieldChange, path: str, paint: _Paint, width: int | None) -> Iterator[str]:
+def _edit(field: FieldChange, path: str, where: str, paint: _Paint, width: int | None) -> Iterator[str]:
     before, after = field_value(field, field.before), field_value(field, field.after)
-    line = f"    {path}  {before} → {after}"
+    line = f"{path}  {before} → {after}"
     if width is None or len(line) <= width:
-        yield line
+        yield f"{line}{where}"
         return
-    yield f"    {path.rstrip()}"
+    yield f"{path.rstrip()}{where}"
     yield paint("31", f"        - {before}")
     yield paint("32", f"        + {after}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler.model.hook import EventType
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "counted",
+    "field_place",
     "field_value",
     "is_long_text",
     "kind_words",
@@ -28,6 +30,7 @@ __all__ = [
 
 _ENDING = frozenset({Action.DELETE, Action.REPLACE, Action.ROTATE})
 _TRAFFIC_CODES = frozenset({"traffic-starts", "traffic-stops", "url-changes", "secret-rotates"})
+_NEVER = {True: "never called", False: "nothing was ever sent"}
 _VERBS = {Action.CREATE: "add", Action.UPDATE: "change"}
 _PARTICIPLES = {Action.CREATE: "added", Action.UPDATE: "changed"}
 
@@ -37,9 +40,8 @@ def counted(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def traffic_counted(number: int, webhook_type: str | None) -> str:
+def traffic_counted(number: int, *, is_trigger: bool) -> str:
     """Calls of a trigger, or deliveries of an outgoing webhook."""
-    is_trigger = webhook_type == EventType.SYNC_TRIGGER
     return counted(number, *(("call", "calls") if is_trigger else ("delivery", "deliveries")))
 
 
@@ -75,6 +77,13 @@ def place_words(file: str | None, line: int | None) -> str:
     return "" if file is None else f"{harmless(file)}:{line}"
 
 
+def field_place(change: Change, field: FieldChange) -> str:
+    """Where an edited field is written, if it is somewhere else than what the change as a whole is blamed on."""
+    if change.action in (Action.CREATE, Action.DELETE) or (field.file, field.line) == (change.file, change.line):
+        return ""
+    return place_words(field.file, field.line)
+
+
 def is_long_text(field: FieldChange) -> bool:
     """Whether a field is read better as lines than as a value."""
     before, after = field.before, field.after
@@ -90,18 +99,34 @@ def field_value(field: FieldChange, value: Any) -> str:
 
 def traffic_matters(change: Change) -> bool:
     """Whether somebody who decides on the change asks what goes on at the webhook."""
-    if change.kind is not Kind.WEBHOOK or change.action is Action.CREATE:
-        return False
-    return change.action in _ENDING or not _TRAFFIC_CODES.isdisjoint(warning.code for warning in change.warnings)
+    return _interrupts(change) or not _TRAFFIC_CODES.isdisjoint(warning.code for warning in change.warnings)
 
 
-def traffic_words(change: Change, seen: Observation) -> str:
-    """What has been seen at a webhook, and what its change does to what waits there."""
-    is_trigger = change.type == EventType.SYNC_TRIGGER
-    said = [f"{traffic_counted(seen.day_count, change.type)} in 24 h"]
-    last = seen.last_called if is_trigger else seen.last_delivered
-    said.append(f"last {last}" if last else "none ever succeeded" if seen.last_attempt else "none ever")
+def traffic_words(change: Change, seen: Observation | None) -> str:
+    """What has been seen at a webhook, and what its change does to what waits there. Empty if that decides nothing.
+
+    That nothing was ever seen is worth a word where something ends: then nobody will miss it.
+    """
+    if seen is None or not traffic_matters(change):
+        return ""
+    if seen == replace(seen, waiting=0, day_count=0, last_called=None, last_delivered=None, last_attempt=None):
+        return _NEVER[_was_trigger(change)] if _interrupts(change) else ""
+    last = seen.last_called or seen.last_delivered
+    said = [f"{traffic_counted(seen.day_count, is_trigger=_was_trigger(change))} in 24 h"]
+    said.append(f"last {last}" if last else "none ever succeeded" if seen.last_attempt else "none ever tried")
     if seen.waiting:
         ends = change.action in (Action.DELETE, Action.REPLACE)
         said.append(f"{seen.waiting} waiting{' will be cancelled' if ends else ''}")
     return ", ".join(said)
+
+
+def _interrupts(change: Change) -> bool:
+    if change.kind is not Kind.WEBHOOK:
+        return False
+    return change.action in _ENDING or any(warning.code == "traffic-stops" for warning in change.warnings)
+
+
+def _was_trigger(change: Change) -> bool:
+    """Whether what was seen are calls of a trigger: a replaced webhook has had another type."""
+    before = next((field.before for field in change.fields if field.path == "type"), None)
+    return (before or change.type) == EventType.SYNC_TRIGGER

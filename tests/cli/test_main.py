@@ -153,7 +153,7 @@ def test_fault_of_the_program_shows_no_traceback(
 
 def test_unreadable_file_is_named_when_the_system_refuses(reconcile: Callable[..., Any], folder: Path) -> None:
     """An error of the operating system is one line with the file's name."""
-    ended = reconcile("apply", "missing.json", "--json")
+    ended = reconcile("emit", "missing.json", "--json")
 
     assert ended.code == 1
     assert ended.err == "error: missing.json: No such file or directory\n"

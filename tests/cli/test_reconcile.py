@@ -253,6 +253,42 @@ def test_file_that_is_no_plan_exits_64(reconcile: Callable[..., Any], applied: P
 
     assert reconcile("apply", "other.json").code == 64
     assert reconcile("apply", "hooks.yaml").code == 64
+    missing = reconcile("apply", "missing.json")
+    assert (missing.code, missing.err) == (
+        64,
+        "error: the plan 'missing.json' cannot be read: No such file or directory\n",
+    )
+    assert reconcile("--plan", "--state", "missing.json").code == 66
+
+
+def test_command_that_applies_is_shown_as_it_can_be_typed(
+    reconcile: Callable[..., Any], applied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the saved plan, the files and the store it was made for, quoted for a shell."""
+    (applied / "hooks.yaml").rename(applied / "my hooks.yaml")
+
+    def command(*arguments: str) -> str:
+        lines = reconcile("--plan", "-f", "my hooks.yaml", "--format", "markdown", *arguments).out.splitlines()
+        return lines[-1].partition("`")[2].rstrip("`")
+
+    new = ("--store", "sqlite:new/reconciler.db")
+    assert command(*new) == "reconcile -f 'my hooks.yaml' --store sqlite:new/reconciler.db"
+    assert command(*new, "--out", "p.json") == (
+        "reconcile apply p.json -f 'my hooks.yaml' --store sqlite:new/reconciler.db"
+    )
+    monkeypatch.setenv("RECONCILER_STORE", "sqlite:new/reconciler.db")
+    assert command() == "reconcile -f 'my hooks.yaml'"
+
+
+def test_plan_without_traffic_says_so(reconcile: Callable[..., Any], applied: Path) -> None:
+    """An export holds no traffic, so a deletion may meet a guard that the plan does not list."""
+    (applied / "state.json").write_text(reconcile("state", "export").out)
+    text = (applied / "hooks.yaml").read_text()
+    (applied / "hooks.yaml").write_text(text[: text.index("      chats:")])
+
+    assert "knows no traffic" in reconcile("--plan", "--state", "state.json").err
+    assert "knows no traffic" not in reconcile("--plan").err
+    assert "knows no traffic" in reconcile("--plan", "--state", "state.json", "--format", "markdown").out
 
 
 def test_plan_against_an_export_needs_no_store(reconcile: Callable[..., Any], applied: Path) -> None:

@@ -112,7 +112,7 @@ def test_references_stay_references() -> None:
         ("retry.schedule", 21, 17),
         ("retry.schedule.0", 21, 28),
         ("retry.attempts", 4, 11),
-        ("retry.jitter", 18, 7),
+        ("retry.jitter", 21, 9),
         ("timeout", 3, 3),
         ("custom_payload.headers.X-Bot.Name", 23, 21),
         ("custom_payload.headers.X-Team", 6, 15),
@@ -122,7 +122,7 @@ def test_references_stay_references() -> None:
     ],
 )
 def test_a_field_is_located_where_it_is_written(path: str, line: int, column: int) -> None:
-    """In the hook, else in the file's defaults, else at the hook."""
+    """In the hook, else in the file's defaults, else at what it would stand in, else at the hook."""
     assert hook(load(hooks=SUPPORT)).locate(path) == Place("hooks.yaml", line, column)
 
 

@@ -13,6 +13,7 @@ from reconciler import plan
 from reconciler.model.resource import EMPTY_STATE
 from reconciler.plan.compare import unexplained
 from reconciler.plan.markdown_text import code, fenced, prose, row
+from reconciler.plan.plan import Observation
 from reconciler.plan.render_markdown import CHARACTERS_MAX, render_markdown
 
 if TYPE_CHECKING:
@@ -88,6 +89,26 @@ def test_the_command_carries_the_flags_that_the_guards_ask_for(declare: Declare,
     state = applied(declare(bots(x=HOOK | {"protected": True})))
     text = render_markdown(plan.make(declare(bots()), state), command="reconcile apply plan.json")
     assert text.endswith("Apply with `reconcile apply plan.json --allow-delete b/x`\n")
+
+
+def test_one_flag_stands_for_many(declare: Declare, applied: Apply) -> None:
+    """What allows everything makes the flags of single webhooks needless, those of protected ones excepted."""
+    state = applied(declare(bots(**many(20), kept=HOOK | {"protected": True})))
+    made = plan.make(declare(bots()), state, observed={"id-b/h0003": Observation(day_count=1)})
+    assert {guard.code for guard in made.guards} == {"protected", "mass-delete", "traffic"}
+    text = render_markdown(made)
+    assert text.endswith("Apply with `reconcile --allow-delete b/kept --allow-delete-all`\n")
+
+
+def test_a_plan_that_cannot_know_traffic_says_so_where_it_matters(declare: Declare, applied: Apply) -> None:
+    """Made from an export, a deletion has no guard yet; an edit that nobody notices needs no such word."""
+    state = applied(declare(bots(x=HOOK)))
+    word = "knows no traffic"
+    gone = plan.make(declare(bots()), state)
+    calm = plan.make(declare(bots(x=HOOK | {"timeout": "5s"})), state)
+    assert word in render_markdown(gone, knows_traffic=False)
+    assert word not in render_markdown(gone)
+    assert word not in render_markdown(calm, knows_traffic=False)
 
 
 @given(st.text(st.characters(codec="utf-8")))
