@@ -125,7 +125,8 @@ class _Reading:
         except Unresolved as error:
             self._report(self._path, str(error))
             return ""
-        self.brought.append(value)
+        if value != reference.default:  # a default stands in the YAML for everybody to read
+            self.brought.append(value)
         return value
 
 

@@ -112,6 +112,13 @@ def test_what_a_record_may_not_keep_is_listed(bench: Any) -> None:
         assert secret not in repr(snapshot)
 
 
+def test_a_default_that_stands_in_the_yaml_is_no_secret(bench: Any) -> None:
+    """Blanking what everybody can read in git would only make records unreadable."""
+    bench.apply({"b": {"data_sources": {"d": {"sync": {"command": ["run", "${env:FOLDER:-content}"]}}}}})
+    assert snapshot_of(bench, {}).data_sources["b/d"].scrub == ()
+    assert snapshot_of(bench, {"FOLDER": "elsewhere"}).data_sources["b/d"].scrub == ("elsewhere",)
+
+
 def test_a_data_source_knows_how_it_is_synced(bench: Any) -> None:
     """Over HTTP, as a command, or not at all."""
     bench.apply(BOTS)
