@@ -26,3 +26,25 @@ def test_end_to_end_measurement_reports_all_its_figures(tmp_path: Path) -> None:
     assert 0 < figures["share_of_limit"] < 1.5
     assert 0 <= figures["half_load"]["first_attempt_p50_ms"] <= figures["half_load"]["first_attempt_p99_ms"]
     assert 0 < figures["sql"]["commits"] < figures["sql"]["statements"]
+
+
+def test_planning_measurement_reports_all_its_figures(tmp_path: Path) -> None:
+    """A short run on two small configurations measures reading, planning and planning again."""
+    folder = f"--folder={tmp_path}"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench/planning.py"), "--sizes", "10", "200", "--runs=1", "--json", folder],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    few, many = json.loads(done.stdout)
+    assert (few["hooks"], many["hooks"]) == (10, 200)
+    for figures in (few, many):
+        assert figures["ratio"] > 1
+        for cost in (figures["load"], figures["plan"], figures["plan_json"], figures["unchanged"]):
+            assert cost["seconds"] > 0
+            assert 5 < cost["peak_mb"] < 500
+    assert many["yaml_mb"] > few["yaml_mb"] > 0
