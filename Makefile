@@ -1,9 +1,11 @@
-# Every target does all its own set-up: a machine with make and Python 3.11 or newer is enough.
+# Every target does all its own set-up: a machine with make and Python 3.11 or newer is enough. Where Node.js is
+# there too, the tests also ask a language server what an editor shows.
 # The set-up is done again only when the lock file or pyproject.toml has changed.
 
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+EDITOR := build/editor
 LOCK   := requirements.lock
 # Which uv resolves the lock file; it is no dependency of the project, so it gets an environment of its own.
 UV     := uv==0.13.9
@@ -11,7 +13,7 @@ UV     := uv==0.13.9
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak lock setup clean
+.PHONY: help demo test check bench soak lock editor setup clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -19,7 +21,7 @@ help: ## List the targets
 demo: $(STAMP) ## Show the whole job on the example: plan, apply, serve, sync, deliver, retry, survive kill -9
 	@$(BIN)/python scripts/demo.py
 
-test: $(STAMP) ## Run the tests
+test: $(STAMP) editor ## Run the tests
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
 check: $(STAMP) ## Lint, check the formatting, the types and the dependencies
@@ -28,13 +30,25 @@ check: $(STAMP) ## Lint, check the formatting, the types and the dependencies
 	@$(BIN)/mypy
 	@$(BIN)/python scripts/audit.py
 
-bench: $(STAMP) ## Measure deliveries end to end beside the limit of this machine
+bench: $(STAMP) ## Measure deliveries and plans beside the limits of this machine
 	@$(BIN)/python bench/end_to_end.py $(ARGS)
+	@$(BIN)/python bench/planning.py $(PLANNING)
 
 soak: $(STAMP) ## Kill the daemon under load, again and again, and account for every event
 	@$(BIN)/python bench/soak.py $(ARGS)
 
 setup: $(STAMP) ## Create the environment and nothing else
+
+editor: ## Install the language server that some tests ask, if npm is there
+	@if command -v npm >/dev/null; then $(MAKE) --silent $(EDITOR)/.installed; \
+	else echo 'No npm here: the tests of what an editor shows are left out.' >&2; fi
+
+$(EDITOR)/.installed: tests/editor/package.json tests/editor/package-lock.json
+	@mkdir -p $(EDITOR)
+	@cp $^ $(EDITOR)
+	@echo "Installing the language server that tests/editor/package-lock.json pins into $(EDITOR) (once) ..."
+	@cd $(EDITOR) && npm ci --ignore-scripts --no-audit --no-fund --silent </dev/null
+	@touch $@
 
 lock: ## Resolve the dependencies anew into requirements.lock
 	@$(call python) -m venv --clear $(VENV)-lock
