@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.command import command
-from reconciler.cli.options import format_options, server_option, store_option
-from reconciler.cli.output import note, print_fields, print_json
-from reconciler.cli.text import plural
+from reconciler.cli.options import DEFAULT_STORE, format_options, server_option, store_option
+from reconciler.cli.output import note, print_fields, print_json, print_text
+from reconciler.cli.text import one_line
 from reconciler.model.duration import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["status"]
 
 _SECOND_MS = 1000
+_CHANGES_MAX = 20
+"""Changes listed while they wait for approval."""
 _STORE_KEYS = ("backend", "journal_mode", "file_bytes", "wal_bytes")
 """Of the store's health, what a person asks for first; JSON has the rest."""
 
@@ -34,6 +38,8 @@ def status(format_: str, server: str, store: str) -> None:
         print_json(found)
         return
     print_fields({"daemon": client.address, **_lines(found)})
+    if found.get("waiting_for_approval"):
+        print_text("\n".join(["", *map(one_line, _waiting(found["waiting_for_approval"], store))]))
     _warn(found)
 
 
@@ -68,10 +74,18 @@ def _item(name: str, value: Any) -> str:
 def _warn(found: Mapping[str, Any]) -> None:
     if found.get("problem"):
         note(f"warning: the store's state is not what is served: {found['problem']}")
-    waiting = found.get("waiting_for_approval")
-    if waiting:
-        summary = ", ".join(
-            f"{count} to {action}" for action, count in waiting["summary"].items() if count and action != "unchanged"
-        )
-        guards = f"; {plural(len(waiting['guards']), 'guard')} to pass" if waiting["guards"] else ""
-        note(f"waiting for approval: {summary}{guards}; `reconcile` applies it")
+
+
+def _waiting(waiting: Mapping[str, Any], store: str) -> Iterator[str]:
+    """What waits for approval: the changes, what stands against them, and the command that carries them out."""
+    counts = {action: count for action, count in waiting["summary"].items() if action != "unchanged"}
+    yield f"waiting for approval: {', '.join(f'{count} to {action}' for action, count in counts.items() if count)}"
+    changes = waiting.get("changes", [])
+    for change in changes[:_CHANGES_MAX]:
+        yield f"  {change['action']} {change['kind'].replace('_', ' ')} {change['address']}"
+    if (more := sum(counts.values()) - _CHANGES_MAX) > 0 and changes:
+        yield f"  and {more} more"
+    for guard in waiting["guards"]:
+        yield f"  guard {guard['address'] or 'the whole plan'}: {guard['message']}"
+    elsewhere = [] if store in (DEFAULT_STORE, os.environ.get("RECONCILER_STORE")) else ["--store", store]
+    yield f"  approve with: {shlex.join([*shlex.split(waiting.get('command', 'reconcile')), *elsewhere])}"

@@ -117,6 +117,11 @@ class Live:
         return self._snapshot
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """The files and folders that are followed, as they were named."""
+        return tuple(self._files or ())
+
+    @property
     def gone(self) -> frozenset[str]:
         """Ids of webhooks whose receivers answered 410: they get nothing new until they are given another chance."""
         return self._gone

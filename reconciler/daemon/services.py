@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from shlex import join
 from typing import TYPE_CHECKING, Any
 
 from reconciler import config
@@ -12,12 +13,13 @@ from reconciler.daemon.live import Outcome
 from reconciler.delivery.trial import send_test
 from reconciler.errors import StoreUnavailable, UnknownAddress, UsageError
 from reconciler.model.hook import OutgoingHook
+from reconciler.plan.guards import flags_of
 from reconciler.plan.render_json import plan_value
 from reconciler.web.services import Files, Reloaded, Rotated, Services
 from reconciler.web.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from reconciler.clock import Clock
     from reconciler.daemon.live import Following, Live
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from reconciler.sync.runner import SyncRunner
 
 __all__ = ["DaemonServices"]
+
+_WAITING_CHANGES_MAX = 100
+"""Changes that the status lists while they wait for approval; all of them stand in the summary."""
 
 
 class DaemonServices(Services):
@@ -176,7 +181,7 @@ class DaemonServices(Services):
                 "gone": stats.gone,
             },
             "files": _following(self._live.following),
-            "waiting_for_approval": _waiting(self._live.following),
+            "waiting_for_approval": _waiting(self._live.following, self._live.files),
             "problem": None if problem is None else problem.message,
             "store": dict(stats.engine),
         }
@@ -217,9 +222,17 @@ def _following(following: Following) -> dict[str, Any]:
     }
 
 
-def _waiting(following: Following) -> dict[str, Any] | None:
-    """What somebody must decide on before the files take effect."""
+def _waiting(following: Following, files: Sequence[str]) -> dict[str, Any] | None:
+    """What somebody must decide on before the files take effect, and the command that approves it."""
     if following.outcome is not Outcome.WAITING or following.plan is None:
         return None
     plan = plan_value(following.plan)
-    return {key: plan[key] for key in ("summary", "guards", "config_digest")}
+    named = [word for path in files for word in ("-f", path)]
+    return {
+        **{key: plan[key] for key in ("summary", "guards", "config_digest")},
+        "changes": [
+            {"action": change.action.value, "kind": change.kind.value, "address": change.address}
+            for change in following.plan.changes[:_WAITING_CHANGES_MAX]
+        ],
+        "command": " ".join((join(["reconcile", *named]), *flags_of(following.plan.guards))),
+    }

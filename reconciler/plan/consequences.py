@@ -33,7 +33,7 @@ def warnings_of(action: Action, kind: Kind, before: Spec | None, after: Spec | N
         case Action.REPLACE:
             assert before is not None
             assert after is not None
-            return (_stops_for_good(before), *_switched(None, after))
+            return (_stops_for_good(before), _REPLACED, *_switched(None, after))
         case Action.CREATE:
             assert after is not None
             return _switched(None, after)
@@ -62,11 +62,13 @@ def _sent(spec: Spec) -> str:
 
 def _stops_for_good(before: Spec) -> PlanWarning:
     if _is_trigger(before):
-        return PlanWarning(code="trigger-url-stops", message="its trigger URL stops answering, for good")
-    return PlanWarning(
-        code="deliveries-stop",
-        message=f"{_sent(before)} is no longer delivered with this id and secret; what waits is cancelled",
-    )
+        does = "stops answering" if before["enabled"] else "was disabled, and answers nothing any more"
+        return PlanWarning(code="trigger-url-stops", message=f"its trigger URL {does}, for good")
+    does = "is no longer delivered" if before["enabled"] else "was not delivered: it is disabled"
+    return PlanWarning(code="deliveries-stop", message=f"{_sent(before)} {does}; what waits is cancelled")
+
+
+_REPLACED = PlanWarning(code="new-identity", message="the new one has an id, a secret and a log of its own")
 
 
 def _switched(before: Spec | None, after: Spec) -> tuple[PlanWarning, ...]:

@@ -408,14 +408,27 @@ def test_status_is_for_people_and_for_scripts(reconcile: Callable[..., Any], dae
         "serial": 7,
         "queue": {"pending": 5, "oldest_waiting_ms": 90_500},
         "workers": {"in_flight": 1},
-        "waiting_for_approval": {"summary": {"delete": 2, "unchanged": 9}, "guards": [{}], "config_digest": "x"},
+        "waiting_for_approval": {
+            "summary": {"delete": 2, "unchanged": 9},
+            "guards": [{"code": "protected", "address": "b/h", "message": "it is protected", "allow": "--x"}],
+            "config_digest": "x",
+            "changes": [{"action": "delete", "kind": "webhook", "address": "b/h"}],
+            "command": "reconcile -f 'my hooks' --allow-delete b/h",
+        },
         "problem": None,
     }
-    daemon.answers = [(200, document)] * 2
+    daemon.answers = [(200, document)] * 3
 
     text = reconcile("status")
 
     assert reconcile("status", "--json").json == document
     assert "generation  3" in text.out
     assert "pending 5, oldest waiting 90s" in text.out
-    assert "waiting for approval: 2 to delete; 1 guard to pass; `reconcile` applies it" in text.err
+    assert text.out.endswith(
+        "\nwaiting for approval: 2 to delete\n"
+        "  delete webhook b/h\n"
+        "  guard b/h: it is protected\n"
+        "  approve with: reconcile -f 'my hooks' --allow-delete b/h\n"
+    )
+    elsewhere = reconcile("status", "--store", "sqlite:other.db")
+    assert elsewhere.out.endswith("--allow-delete b/h --store sqlite:other.db\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -211,3 +212,35 @@ def test_first_signal_drains_and_ends_with_0(tmp_path: Path, receiver: Any, star
     receiver.wait_for(1)
 
     assert daemon.stop(signal.SIGTERM) == 0
+
+
+def test_guarded_deletion_waits_until_it_is_approved_as_the_status_says(
+    tmp_path: Path, receiver: Any, start_daemon: Callable[..., Any], reconcile: Callable[..., Any]
+) -> None:
+    """A protected webhook that vanishes from the files stays in force; the command that the status shows lets it go."""
+    document = json.loads(hooks_yaml(receiver.url))
+    document["bots"]["b"]["webhooks"]["h"]["protected"] = True
+    path = tmp_path / "hooks.yaml"
+    path.write_text(json.dumps(document))
+    daemon = start_daemon("-f", "hooks.yaml")
+    with daemon.client as client:
+        assert client.get("/api/v1/status").json()["waiting_for_approval"] is None
+
+        document["bots"]["b"]["webhooks"] = {}
+        path.write_text(json.dumps(document))
+
+        daemon.wait_for_log("files.looked-at", outcome="waiting")
+        waiting = client.get("/api/v1/status").json()["waiting_for_approval"]
+        assert waiting["changes"] == [{"action": "delete", "kind": "webhook", "address": "b/h"}]
+        assert [guard["code"] for guard in waiting["guards"]] == ["protected"]
+        assert waiting["command"] == "reconcile -f hooks.yaml --allow-delete b/h"
+        daemon.post_event(CONVERSATION)
+        receiver.wait_for(1)
+
+        command = shlex.split(waiting["command"])[1:]
+        approved = reconcile(*command, "--yes")
+
+        assert approved.returncode == 0, approved.stderr
+        daemon.wait_for_log("snapshot.swapped", serial=2)
+        daemon.wait_for_log("files.looked-at", outcome="applied")
+        assert client.get("/api/v1/status").json()["waiting_for_approval"] is None

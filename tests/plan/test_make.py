@@ -167,7 +167,7 @@ def test_a_changed_type_is_a_replacement(declare: Declare, applied: Apply) -> No
         ("secret", "fp 00000002", "generated at apply"),
         ("type", "conversation.started", "conversation.claimed"),
     ]
-    assert codes(change) == ["deliveries-stop", "traffic-starts"]
+    assert codes(change) == ["deliveries-stop", "new-identity", "traffic-starts"]
 
 
 def test_a_raised_secret_version_rotates(declare: Declare, applied: Apply) -> None:
