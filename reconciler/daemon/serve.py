@@ -34,6 +34,10 @@ from reconciler.errors import ExitCode, ReconcilerError, UsageError
 from reconciler.logs import configure_logs
 from reconciler.metrics import Metrics
 from reconciler.mint import SystemMint
+from reconciler.model.backoff import longest_wait_ms
+from reconciler.model.outcome import RETRY_AFTER_MS_MAX
+from reconciler.model.resource import Kind
+from reconciler.model.spec import canonical_webhook, retry_of
 from reconciler.store.connect import companions, open_store
 from reconciler.store.port import Access
 from reconciler.store.seal import Keyring
@@ -89,7 +93,7 @@ async def _serve(options: ServeOptions, environ: Mapping[str, str]) -> int:
         stack.push_async_callback(store.close)
         tokens = tokens or _embedded_token(options, mint)
         keyring = await _keyring(options, environ, store, mint)
-        freed = await store.free_leases()
+        freed = await store.free_leases(due_max_ms=clock.now_ms() + await _longest_wait_ms(store))
         if freed:
             log.info("leases.freed", count=freed)
         sender = AiohttpSender(
@@ -368,6 +372,13 @@ async def _keyring(options: ServeOptions, environ: Mapping[str, str], store: Sto
     if keyring.made is not None:
         log.info("key.made", path=str(keyring.made), advice="back it up: it opens the store's secrets")
     return keyring
+
+
+async def _longest_wait_ms(store: Store) -> int:
+    """No delivery was ever told to wait for longer than this: what is due later was written under a wrong clock."""
+    specs = (item.spec for key, item in (await store.read_state()).resources.items() if key.kind is Kind.WEBHOOK)
+    retries = (retry_of(canonical_webhook(spec)) for spec in specs if "url" in spec)
+    return max(RETRY_AFTER_MS_MAX, max(map(longest_wait_ms, retries), default=0))
 
 
 def _first(group: BaseExceptionGroup[ReconcilerError]) -> ReconcilerError:

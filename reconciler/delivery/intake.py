@@ -376,7 +376,7 @@ class Intake:
         """A hook that gave less than it was asked for has no more that is due, unless it was woken meanwhile."""
         got: dict[tuple[str, bool], int] = {}
         for claim in claims:
-            key = (claim.hook_id, claim.attempt > 1)
+            key = (claim.hook_id, claim.is_retry)
             got[key] = got.get(key, 0) + 1
         for demand, lane, woken in zip(demands, lanes, wakes, strict=True):
             if lane.wakes == woken:

@@ -41,8 +41,8 @@ class Held(NamedTuple):
 
     @property
     def is_retry(self) -> bool:
-        """Whether an attempt was made in this round already."""
-        return self.claim.attempt > 1
+        """Whether an attempt was made already, in this round or an earlier one."""
+        return self.claim.is_retry
 
 
 @dataclass(slots=True)

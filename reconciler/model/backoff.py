@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reconciler.model.hook import Retry
 
-__all__ = ["wait_ms"]
+__all__ = ["longest_wait_ms", "wait_ms"]
 
 
 def wait_ms(retry: Retry, attempt: int, chance: float) -> int:
@@ -20,3 +20,8 @@ def wait_ms(retry: Retry, attempt: int, chance: float) -> int:
         return 0
     base = retry.schedule_ms[min(attempt, len(retry.schedule_ms)) - 1]
     return max(0, round(base * (1 + retry.jitter * (2 * chance - 1))))
+
+
+def longest_wait_ms(retry: Retry) -> int:
+    """The longest that `wait_ms` may come to, whatever the attempt and the chance."""
+    return max((round(base * (1 + retry.jitter)) for base in retry.schedule_ms), default=0)

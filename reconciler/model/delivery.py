@@ -127,6 +127,11 @@ class Claim:
     created_ms: int
     fence: Fence
 
+    @property
+    def is_retry(self) -> bool:
+        """Whether it stands in the lane of retries: it was attempted before, or is redelivered."""
+        return self.attempt > 1 or self.round > 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
@@ -189,7 +194,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
-    """Which deliveries: every given field must match. `since_ms` ≤ created < `until_ms`."""
+    """Which deliveries: every given field must match. `since_ms` ≤ created < `until_ms`.
+
+    With `ended_before_ms` only those that have ended, and before then.
+    """
 
     hook_ids: frozenset[str] | None = None
     statuses: frozenset[DeliveryStatus] | None = None
@@ -197,4 +205,5 @@ class DeliveryFilter:
     error: str | None = None
     since_ms: int | None = None
     until_ms: int | None = None
+    ended_before_ms: int | None = None
     ids: tuple[str, ...] | None = field(default=None)

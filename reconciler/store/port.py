@@ -90,8 +90,8 @@ class Commit:
 class Demand(NamedTuple):
     """How many deliveries of one hook a worker can take, by lane.
 
-    `first` is of those never attempted in this round, `retries` of the others. The store lends no lane's room to
-    the other.
+    `first` is of those never attempted, `retries` of the others and of what is redelivered. The store lends no
+    lane's room to the other.
     """
 
     hook_id: str
@@ -238,9 +238,11 @@ class Store(Protocol):
         """
         ...
 
-    async def free_leases(self) -> int:
+    async def free_leases(self, *, due_max_ms: int | None = None) -> int:
         """Make every SENDING delivery PENDING and due, and every running sync waiting; how many of both.
 
+        What is PENDING and due later than `due_max_ms` becomes due then: a clock that was wrong when it was written
+        must not hold it up.
         Only a daemon that alone holds the store may call it, once, before its first claim. What may not become
         PENDING (deleted hooks) ends as CANCELLED; a sync that another one waits behind is absorbed by that.
         """

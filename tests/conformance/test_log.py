@@ -97,6 +97,8 @@ async def test_filters_all_have_to_match(store: Store, given: Any) -> None:
     assert await ids(store, DeliveryFilter(until_ms=1_500)) == ["a/h2", "a/h1"]
     assert await ids(store, DeliveryFilter(ids=("a/h1", "c/h3", "?"))) == ["c/h3", "a/h1"]
     assert await ids(store, DeliveryFilter(ids=())) == []
+    assert await ids(store, DeliveryFilter(ended_before_ms=2_050)) == ["a/h2"]
+    assert await ids(store, DeliveryFilter(ended_before_ms=2_051)) == ["c/h3", "a/h2"]
     together = DeliveryFilter(
         hook_ids=frozenset({"h1"}),
         statuses=frozenset({PENDING}),
@@ -122,7 +124,7 @@ async def test_an_unknown_delivery_is_none(store: Store) -> None:
 
 
 async def test_a_redelivery_starts_a_new_round_under_the_same_id(store: Store, given: Any) -> None:
-    """A fresh budget, due at once, in the first lane; attempts of all rounds stay, in order."""
+    """A fresh budget, due at once, in the lane of retries; attempts of all rounds stay, in order."""
     await store.accept([given.event("e", "h")], serial=0)
     await given.run(store, "h", PENDING, at=2_000, due=2_000)
     await given.run(store, "h", EXHAUSTED, at=2_100)
@@ -131,7 +133,7 @@ async def test_a_redelivery_starts_a_new_round_under_the_same_id(store: Store, g
     assert found is not None
     assert (found[0].status, found[0].round, found[0].attempts) == (PENDING, 2, 2)
     assert (found[0].next_attempt_ms, found[0].finished_ms) == (3_000, None)
-    assert [(one.hook_id, one.first_ms, one.retry_ms) for one in await store.ready()] == [("h", 3_000, None)]
+    assert [(one.hook_id, one.first_ms, one.retry_ms) for one in await store.ready()] == [("h", None, 3_000)]
     (claim,) = await given.run(store, "h", DELIVERED, at=3_000)
     assert (claim.attempt, claim.round) == (1, 2)
     found = await store.delivery("e/h")

@@ -191,6 +191,39 @@ async def test_a_lone_daemon_frees_all_leases_after_a_crash(harness: Any, store:
     assert sync.sync_id == "s"
 
 
+async def test_a_lone_daemon_draws_nearer_what_a_wrong_clock_has_put_off(store: Store, given: Any) -> None:
+    """Waiting work of either lane is due at the latest when the daemon says; what is due sooner stays."""
+    await store.accept(
+        [given.event("late", "h"), given.event("soon", "h"), given.event("new", "i", at=80_000)], serial=0
+    )
+    claims = {claim.event_id: claim for claim in await given.claim(store, "h")}
+    settled = [
+        given.settled(claims[name], PENDING, at=2_010, due=due) for name, due in (("late", 90_000), ("soon", 3_000))
+    ]
+    await store.settle(settled, now_ms=2_010)
+
+    assert await store.free_leases(due_max_ms=5_000) == 0
+
+    assert sorted(await store.ready()) == [HookReadiness("h", None, 3_000), HookReadiness("i", 5_000, None)]
+    assert {claim.event_id for claim in await given.claim(store, "h", "i", at=5_000)} == {"late", "soon", "new"}
+
+
+async def test_what_is_redelivered_waits_in_the_lane_of_retries(store: Store, given: Any) -> None:
+    """First attempts go before it, also after it was claimed, given back and claimed again."""
+    await store.accept([given.event("old", "h")], serial=0)
+    await given.run(store, "h", EXHAUSTED)
+    await store.redeliver(DeliveryFilter(), now_ms=2_500, limit=10)
+    await store.accept([given.event("new", "h", at=2_600)], serial=0)
+
+    (retry,) = await store.claim([Demand("h", 0, 9)], limit=9, owner="worker", now_ms=3_000, lease_ms=100)
+    assert (retry.event_id, retry.attempt, retry.is_retry) == ("old", 1, True)
+    await store.release([(retry.delivery_id, "h", retry.fence.claims)], owner="worker", due_ms=3_000)
+    (first,) = await store.claim([Demand("h", 9, 0)], limit=9, owner="worker", now_ms=3_000, lease_ms=100)
+    assert (first.event_id, first.is_retry) == ("new", False)
+    (again,) = await store.claim([Demand("h", 9, 9)], limit=9, owner="worker", now_ms=3_000, lease_ms=100)
+    assert again.event_id == "old"
+
+
 async def test_readiness_tells_each_lane_s_first_due_time(store: Store, given: Any) -> None:
     """Waiting work counts with its due time, work being sent with the end of its lease, ended work not at all."""
     await store.accept([given.event("a", "h1", at=1_000), given.event("b", "h1", at=1_001)], serial=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.model.backoff import wait_ms
+from reconciler.model.backoff import longest_wait_ms, wait_ms
 from reconciler.model.hook import Retry
 
 DEFAULT = Retry(attempts=5, schedule_ms=(30_000, 60_000, 120_000, 240_000, 480_000), jitter=0.1)
@@ -33,3 +33,10 @@ def test_a_whole_jitter_never_waits_for_less_than_nothing() -> None:
 def test_an_empty_schedule_waits_for_nothing() -> None:
     """Retries without waits follow at once."""
     assert wait_ms(Retry(attempts=2, schedule_ms=(), jitter=0.1), 1, 0.9) == 0
+
+
+def test_no_wait_is_longer_than_the_longest() -> None:
+    """Whatever the attempt and the chance; an empty schedule has none."""
+    assert longest_wait_ms(DEFAULT) == 528_000
+    assert max(wait_ms(DEFAULT, attempt, 0.999_999) for attempt in range(1, 20)) == longest_wait_ms(DEFAULT)
+    assert longest_wait_ms(Retry(attempts=2, schedule_ms=(), jitter=0.1)) == 0

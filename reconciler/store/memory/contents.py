@@ -43,6 +43,11 @@ class Row:
     last_error: str | None = None
     attempts: list[Attempt] = field(default_factory=list)
 
+    @property
+    def is_retry(self) -> bool:
+        """Whether it was attempted before, in this round or an earlier one."""
+        return self.tries > 0 or self.round > 1
+
     def claimable(self, now_ms: int) -> bool:
         return self.due_ms is not None and self.due_ms <= now_ms
 
@@ -138,6 +143,10 @@ def _as_stored(resource: Resource) -> Resource:
     return replace(resource, spec=json.loads(json.dumps(resource.spec)))
 
 
+def _ended_before(row: Row, at_ms: int) -> bool:
+    return row.finished_ms is not None and row.finished_ms < at_ms
+
+
 def matches(row: Row, which: DeliveryFilter) -> bool:
     """Whether every given field of the filter matches."""
     created = row.event.received_ms
@@ -148,5 +157,6 @@ def matches(row: Row, which: DeliveryFilter) -> bool:
         and (which.error is None or row.last_error == which.error)
         and (which.since_ms is None or created >= which.since_ms)
         and (which.until_ms is None or created < which.until_ms)
+        and (which.ended_before_ms is None or _ended_before(row, which.ended_before_ms))
         and (which.ids is None or row.id in which.ids)
     )

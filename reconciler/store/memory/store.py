@@ -165,8 +165,8 @@ class MemoryStore:
                 (row for row in self._rows() if row.hook_id == demand.hook_id and row.claimable(now_ms)),
                 key=lambda row: (row.due_ms, row.sequence),
             )
-            taken += [row for row in due if row.tries == 0][: max(demand.first, 0)]
-            taken += [row for row in due if row.tries > 0][: max(demand.retries, 0)]
+            taken += [row for row in due if not row.is_retry][: max(demand.first, 0)]
+            taken += [row for row in due if row.is_retry][: max(demand.retries, 0)]
         del taken[max(limit, 0) :]
         for row in taken:
             row.status, row.owner, row.due_ms = DeliveryStatus.SENDING, owner, now_ms + lease_ms
@@ -214,8 +214,11 @@ class MemoryStore:
             if row is not None and row.held_by(Fence(count, owner)):
                 self._requeue(row, due_ms, due_ms)
 
-    async def free_leases(self) -> int:
+    async def free_leases(self, *, due_max_ms: int | None = None) -> int:
         self._writing()
+        for row in self._rows():
+            if row.status is DeliveryStatus.PENDING and due_max_ms is not None and row.due_ms is not None:
+                row.due_ms = min(row.due_ms, due_max_ms)
         sending = [row for row in self._rows() if row.status is DeliveryStatus.SENDING]
         for row in sending:
             self._requeue(row, row.event.received_ms, row.event.received_ms)
@@ -229,7 +232,7 @@ class MemoryStore:
         lanes: dict[str, tuple[list[int], list[int]]] = {}
         for row in self._rows():
             if row.due_ms is not None and not self._hook(row.hook_id).deleted:
-                lanes.setdefault(row.hook_id, ([], []))[row.tries > 0].append(row.due_ms)
+                lanes.setdefault(row.hook_id, ([], []))[row.is_retry].append(row.due_ms)
         return [
             HookReadiness(hook_id, min(first, default=None), min(retry, default=None))
             for hook_id, (first, retry) in lanes.items()

@@ -111,7 +111,7 @@ def _claim_fresh(session: Session, n: int, owner: str) -> Claim:
     assert fresh is not None, "numbers are claimed once"
     event = fresh.event
     session.tally(fresh.hook).move(_PENDING, _SENDING)
-    session.claimed(Held(fresh.id, n, fresh.hook, 0, 1, owner, 0, 0, None, None))
+    session.claimed(Held(fresh.id, n, fresh.hook, 0, 1, owner, 0, 0, None, None, 0))
     return Claim(
         delivery_id=fresh.id,
         hook_id=fresh.hook_id,
@@ -193,10 +193,11 @@ def _settle(session: Session, row: Held, settlement: Settlement, now_ms: int, wr
 
 def _move(row: Held, code: int, due: int | None, now_ms: int, *, tries: int, attempts: int) -> tuple[int | None, ...]:
     """The first parameters of MOVE. Nothing waits for a hook that was deleted."""
+    lane = 1 if tries > 0 else row.lane
     if code == _PENDING and not row.hook_deleted:
-        return (row.n, _PENDING, due, None, int(tries > 0), tries, attempts)
+        return (row.n, _PENDING, due, None, lane, tries, attempts)
     code = _CANCELLED if code == _PENDING else code
-    return (row.n, code, None, now_ms, int(tries > 0), tries, attempts)
+    return (row.n, code, None, now_ms, lane, tries, attempts)
 
 
 def release(session: Session, operations: Sequence[Operation]) -> None:
@@ -206,8 +207,10 @@ def release(session: Session, operations: Sequence[Operation]) -> None:
         _give_back(session, ((delivery_id, Fence(count, owner), due_ms) for delivery_id, _, count in claims))
 
 
-def free_deliveries(session: Session) -> int:
-    """Give back everything that is being sent, due since it was made."""
+def free_deliveries(session: Session, due_max_ms: int | None) -> int:
+    """Give back everything that is being sent, due since it was made; nothing is due later than `due_max_ms`."""
+    if due_max_ms is not None:
+        session.execute(sql.DRAW_NEARER, {"latest": due_max_ms})
     rows = session.fetch(sql.ALL_SENDING)
     _give_back(session, ((delivery_id, Fence(count, owner), created) for delivery_id, owner, count, created in rows))
     return len(rows)

@@ -102,6 +102,7 @@ class Held(NamedTuple):
     attempts: int
     last_status: int | None
     last_error: str | None
+    lane: int
 
 
 class Session:

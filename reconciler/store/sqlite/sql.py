@@ -3,7 +3,8 @@
 
 Rows are known by small integers (`n`), in the order they came; the ids of the outside stand in unique indexes.
 A delivery's `due` is its schedule and, while it is being sent, the end of its lease; ended deliveries have none,
-which keeps them out of the index `live`. `lane` is 0 until the first attempt of a round is recorded, then 1.
+which keeps them out of the index `live`. `lane` is 0 until the first attempt is recorded, then 1, and so it stays when
+the delivery is redelivered.
 """
 
 from __future__ import annotations
@@ -203,7 +204,7 @@ CLAIMABLE: Final = (
 )
 CLAIMABLE_ROWS: Final = (
     "SELECT d.n, d.id, h.id, e.id, e.type, e.payload, d.round, d.created, d.status, "
-    "d.hook, d.claims, d.tries, d.attempts, d.last_status, d.last_error "
+    "d.hook, d.claims, d.tries, d.attempts, d.last_status, d.last_error, d.lane "
     "FROM json_each(?) AS j CROSS JOIN delivery AS d ON d.n = j.value "
     "CROSS JOIN event AS e ON e.n = d.event CROSS JOIN hook AS h ON h.n = d.hook"
 )
@@ -212,7 +213,7 @@ CLAIM: Final = (
     "WHERE n IN (SELECT value FROM json_each(?))"
 )
 SENDING: Final = (
-    "SELECT d.id, d.n, d.hook, h.deleted, d.claims, d.owner, d.tries, d.attempts, d.last_status, d.last_error "
+    "SELECT d.id, d.n, d.hook, h.deleted, d.claims, d.owner, d.tries, d.attempts, d.last_status, d.last_error, d.lane "
     "FROM json_each(?) AS j CROSS JOIN delivery AS d ON d.id = j.value CROSS JOIN hook AS h ON h.n = d.hook "
     f"WHERE d.status = {CODES[DeliveryStatus.SENDING]}"
 )
@@ -227,6 +228,11 @@ INSERT_ATTEMPTS: Final = (
     "SELECT * FROM ({rows}) AS v WHERE v.column1 IS NOT NULL"
 )
 ATTEMPT_WIDTH: Final = 10
+DRAW_NEARER: Final = (
+    "UPDATE delivery SET due = :latest WHERE n IN (SELECT d.n FROM hook AS h CROSS JOIN json_each('[0, 1]') AS lane "
+    "CROSS JOIN delivery AS d ON d.hook = h.n AND d.lane = lane.value AND d.due > :latest AND d.due IS NOT NULL "
+    "WHERE h.pending > 0 AND d.status = 0)"
+)
 ALL_SENDING: Final = (
     "SELECT d.id, d.owner, d.claims, d.created FROM delivery AS d "
     f"WHERE d.due IS NOT NULL AND d.status = {CODES[DeliveryStatus.SENDING]}"
@@ -277,7 +283,7 @@ REDELIVERABLE: Final = (
     "WHERE NOT h.deleted AND {where} ORDER BY {oldest} LIMIT :limit"
 )
 REDELIVER: Final = (
-    "UPDATE delivery SET status = 0, lane = 0, round = round + 1, tries = 0, owner = NULL, due = ?, finished = NULL "
+    "UPDATE delivery SET status = 0, lane = 1, round = round + 1, tries = 0, owner = NULL, due = ?, finished = NULL "
     "WHERE n IN (SELECT value FROM json_each(?))"
 )
 COUNTS: Final = f"SELECT {', '.join(f'coalesce(sum({status}), 0)' for status in DeliveryStatus)} FROM hook"
@@ -376,6 +382,7 @@ def matching(statement: str, which: DeliveryFilter, *, before: int | None = None
         "error": ("d.last_error = :error", which.error),
         "since": ("d.created >= :since", which.since_ms),
         "until": ("d.created < :until", which.until_ms),
+        "ended": ("d.finished < :ended", which.ended_before_ms),
         "ids": ("d.id IN (SELECT value FROM json_each(:ids))", which.ids),
         "before": ("d.n < :before", before),
     }

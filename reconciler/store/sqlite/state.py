@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import orjson
 
+from reconciler.errors import StateUnreadable
 from reconciler.model.delivery import DeliveryStatus
 from reconciler.model.resource import Key, Kind, PreviousSecret, Resource, Secret, State
 from reconciler.store.sqlite import sql
@@ -26,9 +27,15 @@ _CANCELLED = sql.CODES[DeliveryStatus.CANCELLED]
 
 
 def read_state(connection: apsw.Connection) -> State:
-    """The whole state as its rows say."""
-    lineage, serial, salt = fetch(connection, sql.READ_META)[0]
-    resources = map(_resource, fetch(connection, sql.READ_RESOURCES))
+    """The whole state as its rows say. Raises StateUnreadable for rows of another version, or of nobody's."""
+    try:
+        lineage, serial, salt = fetch(connection, sql.READ_META)[0]
+        resources = [_resource(row) for row in fetch(connection, sql.READ_RESOURCES)]
+    except (ValueError, TypeError, LookupError) as error:
+        raise StateUnreadable(
+            f"the applied state cannot be understood ({type(error).__name__}): it was written by another version of"
+            " this program, or changed by hand; install that version, or restore a backup"
+        ) from error
     return State(
         lineage=lineage, serial=serial, salt=salt, resources={resource.key: resource for resource in resources}
     )

@@ -19,8 +19,9 @@ import pytest
 
 from reconciler.errors import StateUnreadable, StoreLocked, StoreUnavailable, UsageError
 from reconciler.model.delivery import DeliveryFilter
+from reconciler.model.resource import Key, Kind, Resource
 from reconciler.store.connect import open_store
-from reconciler.store.port import Access
+from reconciler.store.port import Access, Commit
 from reconciler.store.sqlite import sql
 
 if TYPE_CHECKING:
@@ -50,6 +51,33 @@ async def test_every_connection_is_durable(opening: Any, event: Any, runner: asy
     assert len(made) >= 3
     assert [pragma[:2] for pragma in pragmas] == [("wal", 2)] * len(made)
     assert [pragma[2] for pragma in pragmas] == [0] + [1] * (len(made) - 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE resource ADD COLUMN more TEXT",
+        "UPDATE resource SET kind = 'cron'",
+        "UPDATE resource SET spec = '{'",
+        "DELETE FROM meta",
+        "DROP TABLE resource",
+    ],
+)
+async def test_a_state_of_another_version_is_unreadable_not_a_riddle(
+    opening: Any, path: Path, change: str, runner: asyncio.Runner
+) -> None:
+    """Rows that this version cannot understand are said to be so, by every way of opening."""
+    store = await opening(Access.WRITE)
+    bot = Resource(key=Key(Kind.BOT, "bot"), spec={"name": "Bot"})
+    change_of_state = Commit(expected_lineage=None, expected_serial=0, lineage="l", salt=b"s", upserts=(bot,))
+    await store.commit(change_of_state, now_ms=1, verify=lambda _: None)
+    await store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(change)
+    connection.close()
+    for access in (Access.READ, Access.WRITE):
+        with pytest.raises(StateUnreadable, match=r"version|damaged"):
+            await (await opening(access)).read_state()
 
 
 async def test_what_is_made_is_for_its_owner_only(opening: Any, path: Path, runner: asyncio.Runner) -> None:
