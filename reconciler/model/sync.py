@@ -23,13 +23,17 @@ __all__ = ["NewSync", "SyncClaim", "SyncTicket"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSync:
-    """A trigger's call. `data_source` is an address, `hook_id` the trigger's, `body` at most 1 MiB."""
+    """A trigger's call. `data_source` is an address, `hook_id` the trigger's, `body` at most 1 MiB.
+
+    `calls` is how many calls of that trigger it stands for: those that came together are stored together.
+    """
 
     id: str
     data_source: str
     hook_id: str
     requested_ms: int
     body: bytes = field(repr=False)
+    calls: int = 1
 
 
 class SyncTicket(NamedTuple):

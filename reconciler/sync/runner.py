@@ -37,6 +37,9 @@ SYNCS_MAX = 16
 """How many syncs run at once, over all data sources."""
 LEASE_MARGIN_MS = 60_000
 """What a lease outlasts the longest time-out by: the killing, the judging and a slow disk."""
+REST_S = 0.25
+"""The least time between the starts of two syncs of one data source: calls that keep coming join the one that waits,
+instead of starting a short sync again and again."""
 POLL_S = 5.0
 """How often the queue is looked at unasked, for what another process queued and leases that ran out."""
 TRY_AGAIN_S = 1.0
@@ -85,6 +88,7 @@ class SyncRunner:
         self._idle.set()
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._rests: dict[str, float] = {}
 
     @property
     def running(self) -> int:
@@ -101,7 +105,7 @@ class SyncRunner:
             while not self._stopping:
                 self._woken.clear()
                 await self._start_some(group)
-                await self._clock.wait(self._woken, POLL_S)
+                await self._clock.wait(self._woken, self._pause_s())
 
     async def stop(self, grace_s: float) -> None:
         """Start nothing more, let what runs end within `grace_s`, then kill it; killed ones run again later."""
@@ -118,6 +122,8 @@ class SyncRunner:
         free = self._limit - len(self._tasks)
         if free <= 0:
             return
+        now_s = self._clock.monotonic_s()
+        self._rests = {address: end_s for address, end_s in self._rests.items() if end_s > now_s}
         timeouts = (source.timeout_ms for source in self._snapshot().data_sources.values())
         try:
             claims = await self._store.claim_syncs(
@@ -125,15 +131,21 @@ class SyncRunner:
                 owner=self._owner,
                 now_ms=self._clock.now_ms(),
                 lease_ms=max(timeouts, default=0) + LEASE_MARGIN_MS,
+                resting=frozenset(self._rests),
             )
         except ReconcilerError as error:
             log.warning("syncs.unavailable", code=error.code, reason=error.message)
             return
         for claim in claims:
+            self._rests[claim.data_source] = now_s + REST_S
             task = group.create_task(self._see_through(claim))
             self._tasks.add(task)
             self._idle.clear()
             task.add_done_callback(self._ended)
+
+    def _pause_s(self) -> float:
+        """How long until there may be something to start that nobody tells of."""
+        return max(0.0, min([POLL_S, *(end_s - self._clock.monotonic_s() for end_s in self._rests.values())]))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

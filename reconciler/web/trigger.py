@@ -6,6 +6,7 @@ everything else below the prefix gives the same bytes after the same work.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from http import HTTPStatus
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from reconciler.model.sync import SyncTicket
     from reconciler.web.services import Services
 
-__all__ = ["PREFIX", "Trigger", "queue_sync"]
+__all__ = ["PREFIX", "Calls", "Trigger", "queue_sync"]
 
 PREFIX = "/api/public/"
 """Everything below it is the public's and answers in the trigger's voice."""
@@ -71,10 +72,12 @@ class Trigger:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._count = services.metrics.triggered
+        self._calls = Calls(services)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         hook_id, secret = _credentials(scope)
-        hook = self._authorized(self._services.snapshot, hook_id, secret)
+        snapshot = self._services.snapshot
+        hook = self._authorized(snapshot, hook_id, secret)
         if hook is None:
             await self._answer(send, NOT_FOUND, "not_found")
             return
@@ -91,22 +94,25 @@ class Trigger:
         except Disconnected:
             self._count("disconnected")
             return
-        await self._queue(send, hook, secret, body)
+        await self._queue(send, (snapshot, hook, secret), body)
 
-    async def _queue(self, send: Send, hook: TriggerHook, secret: bytes, body: bytes) -> None:
+    async def _queue(self, send: Send, known: tuple[Snapshot, TriggerHook, bytes], body: bytes) -> None:
         """Store the sync; when the state moved in between, look again whether the URL is still good."""
         services = self._services
+        snapshot, hook, secret = known
         for _ in range(SNAPSHOT_TRIES):
-            snapshot = services.snapshot
-            current = self._authorized(snapshot, hook.id, secret)
-            if current is None:
-                await self._answer(send, NOT_FOUND, "not_found")
-                return
-            if not current.enabled:
+            if services.snapshot is not snapshot:
+                snapshot = services.snapshot
+                current = self._authorized(snapshot, hook.id, secret)
+                if current is None:
+                    await self._answer(send, NOT_FOUND, "not_found")
+                    return
+                hook = current
+            if not hook.enabled:
                 await self._answer(send, DISABLED, "disabled")
                 return
             try:
-                ticket = await queue_sync(services, snapshot, current, body)
+                ticket = await self._calls.queue(snapshot, hook, body)
             except SnapshotMoved:
                 await services.refresh()
             except ReconcilerError as error:
@@ -137,7 +143,79 @@ class Trigger:
         await send_answer(send, answer)
 
 
-async def queue_sync(services: Services, snapshot: Snapshot, hook: TriggerHook, body: bytes) -> SyncTicket:
+class Calls:
+    """Calls on their way to the store: those of one trigger that come while it is writing are then stored as one.
+
+    Nobody is answered before what it called for is on disk. A hundred calls at once cost the store little more than
+    one; the body of the last one counts, as it does when they come one by one.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._lines: dict[tuple[str, int], _Line] = {}
+
+    def queue(self, snapshot: Snapshot, hook: TriggerHook, body: bytes) -> asyncio.Future[SyncTicket]:
+        """Queue a sync as `queue_sync` does."""
+        key = hook.id, snapshot.serial
+        line = self._lines.get(key)
+        loop = asyncio.get_running_loop()
+        if line is None:
+            line = self._lines[key] = _Line(snapshot, hook)
+            line.task = loop.create_task(self._store(key, line))
+        line.body = body
+        caller: asyncio.Future[SyncTicket] = loop.create_future()
+        line.callers.append(caller)
+        return caller
+
+    async def _store(self, key: tuple[str, int], line: _Line) -> None:
+        """Store for those who came, and then for those who came meanwhile, until nobody has."""
+        callers = line.callers
+        try:
+            while callers:
+                line.callers = []
+                try:
+                    ticket = await queue_sync(self._services, line.snapshot, line.hook, line.body, calls=len(callers))
+                except Exception as error:  # noqa: BLE001 - each caller's to deal with
+                    _answer_each(callers, error=error)
+                else:
+                    _answer_each(callers, ticket=ticket)
+                callers = line.callers
+        finally:
+            del self._lines[key]
+            for caller in (*callers, *line.callers):
+                caller.cancel()  # nobody is left to store for them; those that have their answer keep it
+
+
+class _Line:
+    """Who waits for the store to take a sync of one trigger, and what the last of them said."""
+
+    __slots__ = ("body", "callers", "hook", "snapshot", "task")
+
+    def __init__(self, snapshot: Snapshot, hook: TriggerHook) -> None:
+        self.snapshot = snapshot
+        self.hook = hook
+        self.body = b""
+        self.callers: list[asyncio.Future[SyncTicket]] = []
+        self.task: asyncio.Task[None] | None = None
+
+
+def _answer_each(
+    callers: list[asyncio.Future[SyncTicket]], *, ticket: SyncTicket | None = None, error: Exception | None = None
+) -> None:
+    """Tell those who still wait; only the first of them can have started the sync."""
+    for caller in callers:
+        if not caller.done():
+            if ticket is not None:
+                caller.set_result(ticket)
+            else:
+                assert error is not None
+                caller.set_exception(error)
+        ticket = ticket and ticket._replace(joined=True)
+
+
+async def queue_sync(
+    services: Services, snapshot: Snapshot, hook: TriggerHook, body: bytes, *, calls: int = 1
+) -> SyncTicket:
     """Queue the sync of a trigger's data source and wake the runner. Raises SnapshotMoved, StoreUnavailable."""
     now_ms = services.clock.now_ms()
     ticket = await services.store.request_sync(
@@ -147,10 +225,12 @@ async def queue_sync(services: Services, snapshot: Snapshot, hook: TriggerHook, 
             hook_id=hook.id,
             requested_ms=now_ms,
             body=body,
+            calls=calls,
         ),
         serial=snapshot.serial,
     )
-    services.syncs_waiting()
+    if not ticket.joined:
+        services.syncs_waiting()
     return ticket
 
 

@@ -57,6 +57,24 @@ async def test_syncs_are_taken_oldest_first(store: Store, given: Any) -> None:
     assert [claim.sync_id for claim in await take(store)] == ["s-c"]
 
 
+async def test_a_resting_data_source_is_left_alone(store: Store, given: Any) -> None:
+    """Its sync goes on waiting and may still be joined, and takes nobody's place."""
+    for name in ("a", "b", "c"):
+        await store.request_sync(given.sync(f"s-{name}", f"bot/{name}"), serial=0)
+    resting = frozenset({"bot/a", "bot/nobody"})
+    claims = await store.claim_syncs(limit=1, owner="w", now_ms=2_000, lease_ms=100, resting=resting)
+    assert [claim.sync_id for claim in claims] == ["s-b"]
+    assert await store.request_sync(given.sync("x", "bot/a"), serial=0) == SyncTicket("s-a", joined=True)
+    assert [claim.sync_id for claim in await take(store)] == ["s-a", "s-c"]
+
+
+async def test_calls_that_are_stored_together_all_count(store: Store, given: Any) -> None:
+    """One statement, as many calls as it stands for."""
+    await store.request_sync(replace(given.sync("s1"), calls=7), serial=0)
+    await store.request_sync(given.sync("s2"), serial=0)
+    assert (await store.observed(now_ms=2_000))["t"].day_count == 8
+
+
 async def test_a_queued_sync_survives_a_crash(harness: Any, store: Store, given: Any) -> None:
     """Waiting and running syncs are both there afterwards."""
     await store.request_sync(given.sync("s1", body=b"body"), serial=0)

@@ -240,6 +240,32 @@ def test_a_success_is_told_to_the_hooks_in_scope(house: Callable[..., None]) -> 
     house(body)
 
 
+def test_calls_that_keep_coming_start_few_syncs(house: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two starts lies a rest, in which calls join the sync that waits; another data source has none."""
+
+    async def body(house: House) -> None:
+        monkeypatch.setattr(runner_module, "REST_S", 0.2)
+        house.gate.open.set()
+        runner = house.runner()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(runner.run())
+            started_s = house.clock.monotonic_s()
+            await house.trigger("published", b"1")
+            runner.wake()
+            await house.idle()
+            for number in range(2, 6):
+                await house.trigger("published", b"%d" % number)
+                runner.wake()
+            await house.trigger("edited")
+            runner.wake()
+            await house.idle()
+            assert house.clock.monotonic_s() - started_s >= 0.2
+            await runner.stop(5)
+        assert [request.body for request in house.gate.requests] == [b"1", b"", b"5"]
+
+    house(body)
+
+
 def test_a_failure_is_told_with_a_clean_reason(house: Callable[..., None]) -> None:
     """Both failure hooks of the source hear of it; the other source's scoped hook would not."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from reconciler.errors import SnapshotMoved, StoreUnavailable
 from reconciler.metrics import Metrics
 from reconciler.model.snapshot import Snapshot
-from reconciler.web.trigger import BODY_BYTES_MAX, Trigger
+from reconciler.web.trigger import BODY_BYTES_MAX, Calls, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,6 +207,64 @@ class Failing:
         if self._errors:
             raise self._errors.pop(0)
         return await self._store.request_sync(*args, **kwargs)
+
+
+class Slow:
+    """A store whose `request_sync` waits until it is let go on, and keeps what it was asked."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.asked: list[tuple[int, bytes]] = []
+        self.entered = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def request_sync(self, sync: Any, **kwargs: Any) -> Any:
+        self.asked.append((sync.calls, sync.body))
+        self.entered.set()
+        await self.go_on.wait()
+        return await self._store.request_sync(sync, **kwargs)
+
+
+def test_calls_that_come_while_the_store_is_writing_are_stored_together(web: Callable[..., None]) -> None:
+    """Each is answered only when what holds it is on disk; all of them count, and the last one's body does."""
+
+    async def body(web: Any) -> None:
+        services = web.services
+        store = services.store = Slow(services.store)
+        snapshot, calls = services.snapshot, Calls(services)
+        hook = snapshot.addresses["support/published"]
+        first = calls.queue(snapshot, hook, b"0")
+        await store.entered.wait()
+        others = [calls.queue(snapshot, hook, b"%d" % number) for number in range(1, 40)]
+        others[7].cancel()
+        assert not any(call.done() for call in (first, *others[:7]))
+        store.go_on.set()
+        tickets = await asyncio.gather(first, *others[:7], *others[8:])
+        assert [ticket.joined for ticket in tickets] == [False] + [True] * 38
+        assert store.asked == [(1, b"0"), (39, b"39")]
+        assert (await queued(web), services.syncs_woken) == (1, 1)
+        assert (await store.observed(now_ms=services.clock.now_ms()))[hook.id].day_count == 40
+
+    web(body)
+
+
+def test_all_who_were_stored_together_hear_that_it_failed(web: Callable[..., None]) -> None:
+    """None of them is answered 200, and the next one is stored."""
+
+    async def body(web: Any) -> None:
+        path = await web.services.trigger_path("support/published")
+        failing = Failing(web.services.store, [StoreUnavailable("full")])
+        store = web.services.store = Slow(failing)
+        callers = [asyncio.create_task(replace(web.call).__call__("POST", path)) for _ in range(5)]
+        store.go_on.set()
+        assert [(await caller).status for caller in callers] == [503] * 5
+        assert [calls for calls, _ in store.asked] == [5]
+        assert (await web.call("POST", path)).status == 200
+
+    web(body)
 
 
 def test_a_call_is_asked_to_come_back_when_the_store_cannot_write(web: Callable[..., None]) -> None:
