@@ -23,7 +23,7 @@ from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
-from typing import Any
+from typing import Any, Protocol
 
 from wire import EVENT_BYTES, cpu_seconds, hooks_yaml, start, tell
 
@@ -117,9 +117,10 @@ class Sink:
 class Daemon:
     """`reconcile serve` on a fresh store in `folder`."""
 
-    def __init__(self, folder: Path, sink: Sink, *, count_to: Path | None = None) -> None:
+    def __init__(self, folder: Path, configuration: str, *, count_to: Path | None = None) -> None:
         folder.mkdir()
-        (folder / "hooks.yaml").write_text(hooks_yaml(hooks=HOOKS, sink_port=sink.port), encoding="utf-8")
+        self.folder = folder
+        (folder / "hooks.yaml").write_text(configuration, encoding="utf-8")
         with socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -147,7 +148,7 @@ class Daemon:
         if self.process.poll() is not None:
             raise SystemExit("the daemon has ended")
         try:
-            return len(self.get("/api/v1/hooks")["items"]) == HOOKS
+            return bool(self.get("/api/v1/hooks")["items"])
         except OSError:
             return False
 
@@ -162,16 +163,38 @@ class Daemon:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
 
-    def deliver(self, sink: Sink, events: int, **more: object) -> tuple[Cost, dict[str, Any]]:
-        """Post events and wait until the last outcome is recorded."""
-        before, cpu_s = sink.requests(), cpu_seconds(self.process.pid)
-        report = post_events(self.port, events, **more)
-        wait_until(lambda: sink.requests() - before >= events, DRAIN_S, "not every event reached the receiver")
-        wait_until(self.is_idle, DRAIN_S, "not every outcome was recorded")
-        seconds = (time.monotonic_ns() - report["started_ns"]) / 1e9
-        if sink.requests() - before != events:
-            raise SystemExit(f"{sink.requests() - before} requests for {events} events")
-        return Cost(events=events, seconds=seconds, cpu_s=cpu_seconds(self.process.pid) - cpu_s), report
+    def cpu_s(self) -> float:
+        """Its CPU time so far, that of ended syncs included."""
+        return cpu_seconds(self.process.pid, children=True)
+
+
+class Delivers(Protocol):
+    """What takes events at `port` and posts them on."""
+
+    port: int
+
+    def cpu_s(self) -> float:
+        """CPU time so far of all that belongs to it."""
+
+    def is_idle(self) -> bool:
+        """Whether every outcome is recorded."""
+
+
+def deliver(system: Delivers, sink: Sink, events: int, **more: object) -> tuple[Cost, dict[str, Any]]:
+    """Post events and wait until the last outcome is recorded."""
+    before, cpu_s = sink.requests(), system.cpu_s()
+    report = post_events(system.port, events, **more)
+    wait_until(lambda: sink.requests() - before >= events, DRAIN_S, "not every event reached the receiver")
+    wait_until(system.is_idle, DRAIN_S, "not every outcome was recorded")
+    seconds = (time.monotonic_ns() - report["started_ns"]) / 1e9
+    if sink.requests() - before != events:
+        raise SystemExit(f"{sink.requests() - before} requests for {events} events")
+    return Cost(events=events, seconds=seconds, cpu_s=system.cpu_s() - cpu_s), report
+
+
+def deliveries_to(sink: Sink) -> str:
+    """The configuration whose webhooks all go to the sink."""
+    return hooks_yaml(hooks=HOOKS, sink_port=sink.port)
 
 
 def reconcile() -> Path:
@@ -212,7 +235,7 @@ def measure_latency(
 ) -> dict[str, Any]:
     """From the 202, as its poster sees it, to the first request at the receiver, events coming at `rate`."""
     answered = folder / "answered-times"
-    _, report = daemon.deliver(sink, events, first=first, rate=rate, times=answered)
+    _, report = deliver(daemon, sink, events, first=first, rate=rate, times=answered)
     answered_ns, first_ns = read_times(answered), sink.first_ns()
     # A delivery may overtake its own 202: then it was not late at all.
     waits = sorted(max(0.0, (first_ns[n] - answered_ns[n]) / 1e6) for n in range(first, first + events))
@@ -231,8 +254,8 @@ def count_statements(folder: Path, events: int) -> dict[str, float]:
     for number, size in enumerate((events // 10, events)):
         sink = Sink(size, folder)
         report = folder / f"counts-{number}"
-        daemon = Daemon(folder / f"counted-{number}", sink, count_to=report)
-        daemon.deliver(sink, size)
+        daemon = Daemon(folder / f"counted-{number}", deliveries_to(sink), count_to=report)
+        deliver(daemon, sink, size)
         daemon.stop()
         end(sink.process)
         totals.append(json.loads(report.read_text(encoding="utf-8")))
@@ -255,9 +278,9 @@ def main() -> None:
     ingest, sending = limit_of_ingest(events), limit_of_sending(events)
     warm_up, timed, paced = events // 10, events, events // 3
     sink = Sink(warm_up + timed + paced, folder)
-    daemon = Daemon(folder / "daemon", sink)
-    daemon.deliver(sink, warm_up)
-    whole, _ = daemon.deliver(sink, timed, first=warm_up)
+    daemon = Daemon(folder / "daemon", deliveries_to(sink))
+    deliver(daemon, sink, warm_up)
+    whole, _ = deliver(daemon, sink, timed, first=warm_up)
     latency = measure_latency(
         daemon, sink, first=warm_up + timed, events=paced, rate=round(whole.rate / 2), folder=folder
     )

@@ -1,8 +1,10 @@
 """The poster: events one by one over keep-alive connections, as fast as they are answered or at a fixed rate.
 
-Written on bare sockets, so that a request costs it a fraction of what it costs the server. Without `--rate` each
-connection posts its next event when the last one was answered. With it, events fall due at even distances and wait
-for a free connection when there is none, so that a slow server cannot slow the clock it is measured by.
+With `--get` it calls a path instead, by GET and without a body: the one that is in BENCH_PATH, since a trigger's path
+is a password and no argument. Written on bare sockets, so that a request costs it a fraction of what it costs the
+server. Without `--rate` each connection posts its next event when the last one was answered. With it, events fall due
+at even distances and wait for a free connection when there is none, so that a slow server cannot slow the clock it is
+measured by.
 """
 
 from __future__ import annotations
@@ -40,6 +42,9 @@ class Load:
         self.idle: list[Connection] = []
 
     def _request(self, bot: int) -> tuple[bytes, bytes]:
+        """A request before and after its eight digits."""
+        if self.options.get:
+            return f"GET {os.environ['BENCH_PATH']} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Number: ".encode(), b"\r\n\r\n"
         head, tail = event(bot)
         lines = [
             f"POST {self.options.path} HTTP/1.1",
@@ -129,6 +134,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--path", default="/api/v1/events")
+    parser.add_argument("--get", action="store_true", help="call BENCH_PATH instead of posting events")
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--first", type=int, default=0, help="number of the first event")
     parser.add_argument("--bots", type=int, default=1)
