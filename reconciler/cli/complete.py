@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.errors import ReconcilerError
+from reconciler.model.delivery import AttemptError, is_error_class
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-__all__ = ["VARIABLE", "AddressType", "answer_completion"]
+__all__ = ["VARIABLE", "AddressType", "ErrorClassType", "answer_completion"]
 
 VARIABLE = "_RECONCILE_COMPLETE"
 """The variable through which shells ask; `bash_source`, `zsh_source` or `fish_source` print the set-up."""
@@ -26,6 +27,27 @@ def answer_completion(root: click.Command) -> int | None:
     from click.shell_completion import shell_complete
 
     return shell_complete(root, {}, "reconcile", VARIABLE, instruction)
+
+
+class ErrorClassType(click.ParamType[str, str]):
+    """Why an attempt failed: a class of errors, or an answer such as `http-503`."""
+
+    name = "error"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not is_error_class(value):
+            self.fail(f"{value!r} is none of {', '.join(AttemptError)}, http-503 and its like", param, ctx)
+        return value
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(kind.value) for kind in AttemptError if kind.value.startswith(incomplete)]
 
 
 class AddressType(click.ParamType[str, str]):

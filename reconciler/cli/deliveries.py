@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.command import command
-from reconciler.cli.complete import AddressType
+from reconciler.cli.complete import AddressType, ErrorClassType
 from reconciler.cli.opening import finished, opened
 from reconciler.cli.options import format_options, store_option
 from reconciler.cli.output import note, print_fields, print_json, print_table, print_text
@@ -43,7 +43,10 @@ _TEXT_BODY_CHARACTERS = 2000
 @click.option("--status", multiple=True, type=click.Choice(STATUSES), help="In this state; repeatable.")
 @click.option("--event", type=click.Choice(DELIVERED_TYPES), help="Of this event type.")
 @click.option(
-    "--error", type=click.Choice([str(kind) for kind in AttemptError]), help="Whose last attempt failed so."
+    "--error",
+    metavar="CLASS",
+    type=ErrorClassType(),
+    help=f"Whose last attempt failed so: {', '.join(AttemptError)}, or an answer such as http-503.",
 )
 @click.option("--since", metavar="TIME", help="Created at or after: an age (30m, 24h, 7d) or an ISO 8601 time.")
 @click.option("--until", metavar="TIME", help="Created before.")

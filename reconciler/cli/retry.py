@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import click
 
 from reconciler.cli.command import command
-from reconciler.cli.complete import AddressType
+from reconciler.cli.complete import AddressType, ErrorClassType
 from reconciler.cli.options import format_options, server_option, store_option, yes_option
 from reconciler.cli.output import ask, is_interactive, is_watched, note, print_json, print_text
 from reconciler.cli.text import plural
@@ -23,10 +23,20 @@ if TYPE_CHECKING:
 
     from reconciler.cli.client import Client
 
-__all__ = ["retry"]
+__all__ = ["Retried", "retry"]
 
 _BATCH = 500
+_PATH = "api/v1/deliveries/retry"
+_TIMES = ("since", "until", "ended_before")
 _REDELIVERABLE = [str(status) for status in DeliveryStatus if status.is_redeliverable]
+
+
+class Retried(NamedTuple):
+    """How many matched, how many of them will be delivered again, and why not the others."""
+
+    matched: int
+    retried: int
+    why_not: str
 
 
 @command(
@@ -41,12 +51,16 @@ _REDELIVERABLE = [str(status) for status in DeliveryStatus if status.is_redelive
 @click.option("--hook", metavar="ADDRESS", type=AddressType(), help="Those of this webhook.")
 @click.option("--since", metavar="TIME", help="Those created at or after: an age (30m, 24h) or an ISO 8601 time.")
 @click.option("--until", metavar="TIME", help="Those created before.")
+@click.option("--ended-before", metavar="TIME", help="Those that ended before. [default: now]")
 @click.option(
     "--status", multiple=True, type=click.Choice(_REDELIVERABLE), help="Those in this state. [default: exhausted]"
 )
 @click.option("--event", type=click.Choice(DELIVERED_TYPES), help="Those of this event type.")
 @click.option(
-    "--error", type=click.Choice([str(kind) for kind in AttemptError]), help="Whose last attempt failed so."
+    "--error",
+    metavar="CLASS",
+    type=ErrorClassType(),
+    help=f"Whose last attempt failed so: {', '.join(AttemptError)}, or an answer such as http-503.",
 )
 @yes_option
 @format_options("text", "json")
@@ -56,6 +70,7 @@ def retry(*, delivery_id: str | None, yes: bool, format_: str, server: str, stor
     """Deliver again, under the same ids and with a fresh number of attempts.
 
     Either one delivery by its ID, or all that match a filter: their number is shown, and asked about, first.
+    Interrupted, it can be run again and goes on with the rest. What is delivered again waits behind first attempts.
     Exits 3 if only a part of them could be put back.
     """
     from reconciler.cli.client import Client
@@ -66,50 +81,69 @@ def retry(*, delivery_id: str | None, yes: bool, format_: str, server: str, stor
     with Client(server, store=store) as client:
         if delivery_id is not None:
             path = f"api/v1/deliveries/{quote(delivery_id, safe='')}/retry"
-            return _report(client.post(path), as_json=format_ == "json")
+            done = client.post(path)
+            return _report(
+                Retried(done["matched"], done["retried"], "its webhook exists no more"), as_json=format_ == "json"
+            )
         return _report(_retry_many(client, _fixed(which), yes=yes), as_json=format_ == "json")
 
 
 def _fixed(which: Mapping[str, Any]) -> dict[str, Any]:
-    """The filter with ages as times: it must mean the same in every request that follows."""
+    """The filter with ages as times: it must mean the same in every request that follows.
+
+    What ends after the start is left alone, so nothing is put back twice by one run.
+    """
     from reconciler.clock import SystemClock
     from reconciler.web.times import iso
 
     now_ms = SystemClock().now_ms()
-    times = {name: iso(parse_since(which[name], now_ms)) for name in ("since", "until") if name in which}
-    return {"until": iso(now_ms), **which, **times}
+    times = {name: iso(parse_since(which[name], now_ms)) for name in _TIMES if name in which}
+    return {"ended_before": iso(now_ms), **which, **times}
 
 
-def _retry_many(client: Client, which: Mapping[str, Any], *, yes: bool) -> dict[str, int]:
-    """Count, ask, and put back in batches; what was counted is the bound, so that nothing is put back twice."""
-    path = "api/v1/deliveries/retry"
-    matched = client.post(path, {**which, "dry_run": True})["matched"]
+def _retry_many(client: Client, which: Mapping[str, Any], *, yes: bool) -> Retried:
+    """Count, ask, and put back."""
+    matched = client.post(_PATH, {**which, "dry_run": True})["matched"]
     note(f"{plural(matched, 'delivery', 'deliveries')} {'matches' if matched == 1 else 'match'}")
-    if matched and not yes:
+    if not matched:
+        return Retried(0, 0, "")
+    if not yes:
         if not is_interactive():
             raise UsageError("nobody can be asked here: there is no terminal; give --yes to retry without asking")
         if not ask("Deliver again?"):
             raise ReconcilerError("nothing was retried: the answer was not yes")
-    retried = 0
-    while retried < matched:
-        done = client.post(path, {**which, "limit": min(_BATCH, matched - retried)})["retried"]
-        retried += done
+    return _put_back(client, which, matched)
+
+
+def _put_back(client: Client, which: Mapping[str, Any], matched: int) -> Retried:
+    """Batch by batch, as long as the daemon answers and nobody interrupts."""
+    retried, why_not = 0, "their webhooks exist no more, or they were retried by somebody else"
+    try:
+        while retried < matched:
+            done = client.post(_PATH, {**which, "limit": min(_BATCH, matched - retried)})["retried"]
+            retried += done
+            if is_watched():
+                sys.stderr.write(f"\r{retried:,} of {matched:,}")
+            if not done:
+                break
+    except (KeyboardInterrupt, ReconcilerError) as error:
+        if not retried:
+            raise
+        cause = error.message if isinstance(error, ReconcilerError) else "interrupted"
+        why_not = f"{cause}; to go on, run it again with --ended-before {which['ended_before']}"
+    finally:
         if is_watched():
-            sys.stderr.write(f"\r{retried:,} of {matched:,}")
-        if not done:
-            break
-    if is_watched() and matched:
-        sys.stderr.write("\r\x1b[K")
-    return {"matched": matched, "retried": retried, "remaining": matched - retried}
+            sys.stderr.write("\r\x1b[K")
+    return Retried(matched, retried, why_not)
 
 
-def _report(result: Mapping[str, int], *, as_json: bool) -> int:
-    matched, retried = result["matched"], result["retried"]
+def _report(result: Retried, *, as_json: bool) -> int:
+    remaining = result.matched - result.retried
     if as_json:
-        print_json({name: result[name] for name in ("matched", "retried", "remaining")})
+        print_json({"matched": result.matched, "retried": result.retried, "remaining": remaining})
     else:
-        print_text(f"{plural(retried, 'delivery', 'deliveries')} will be delivered again.")
-    if retried < matched:
-        note(f"{plural(matched - retried, 'delivery', 'deliveries')} could not be: their webhooks exist no more")
-        return ExitCode.PARTLY if retried else ExitCode.FAILED
+        print_text(f"{plural(result.retried, 'delivery', 'deliveries')} will be delivered again.")
+    if remaining > 0:
+        note(f"{plural(remaining, 'delivery', 'deliveries')} not: {result.why_not}")
+        return ExitCode.PARTLY if result.retried else ExitCode.FAILED
     return ExitCode.DONE

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -27,6 +28,7 @@ __all__ = [
     "NewDelivery",
     "NewEvent",
     "Settlement",
+    "is_error_class",
 ]
 
 
@@ -69,6 +71,14 @@ class AttemptError(StrEnum):
     EGRESS = "egress"
     UNRENDERABLE = "unrenderable"
     INTERNAL = "internal"
+
+
+_ANSWER = re.compile(r"http-[1-5][0-9]{2}")
+
+
+def is_error_class(text: str) -> bool:
+    """Whether a delivery's last error may be this: one of AttemptError, or `http-503` for an answer."""
+    return text in list(AttemptError) or _ANSWER.fullmatch(text) is not None
 
 
 class NewDelivery(NamedTuple):

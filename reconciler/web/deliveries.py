@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from reconciler.errors import UnknownAddress
-from reconciler.model.delivery import AttemptError, DeliveryFilter, DeliveryStatus
+from reconciler.model.delivery import AttemptError, DeliveryFilter, DeliveryStatus, is_error_class
 from reconciler.model.hook import DELIVERED_TYPES
 from reconciler.web.answers import json_answer, problem_answer
 from reconciler.web.endpoint import Refused, refused_parameter
@@ -30,7 +31,11 @@ RETRY_BATCH = 500
 RETRY_MAX = 10_000
 """Deliveries one call puts back; the answer says how many are left for the next."""
 
-_FILTERS = frozenset({"hook", "status", "event", "error", "since", "until"})
+RETRIES_A_SECOND = 5_000
+RETRY_BURST_S = 1.0
+"""How fast deliveries are put back, over all calls: so many at once, then as many a second. Nothing else waits."""
+
+_FILTERS = frozenset({"hook", "status", "event", "error", "since", "until", "ended_before"})
 _REDELIVERABLE = frozenset(status for status in DeliveryStatus if status.is_redeliverable)
 
 
@@ -39,6 +44,7 @@ class Deliveries:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._paid_until_s = 0.0
 
     async def list(self, call: Call) -> Answer:
         """The deliveries that match, newest first."""
@@ -100,6 +106,7 @@ class Deliveries:
         retried = 0
         while retried < limit:
             size = min(RETRY_BATCH, limit - retried)
+            await self._wait_for_turn(size)
             done = await self._services.store.redeliver(which, now_ms=self._services.clock.now_ms(), limit=size)
             if done:
                 self._services.deliveries_waiting({hook_id for _, hook_id in done})
@@ -107,6 +114,15 @@ class Deliveries:
             if len(done) < size:
                 break
         return retried
+
+    async def _wait_for_turn(self, size: int) -> None:
+        """Hold back whoever asks for more than is put back in the time."""
+        clock = self._services.clock
+        now_s = clock.monotonic_s()
+        turn_s = max(now_s, self._paid_until_s)
+        self._paid_until_s = turn_s + size / RETRIES_A_SECOND
+        if turn_s - now_s > RETRY_BURST_S:
+            await clock.wait(asyncio.Event(), turn_s - now_s - RETRY_BURST_S)
 
     def _filter(self, given: Mapping[str, Any], prefix: str) -> DeliveryFilter:
         """The filter that was asked for. `prefix` starts the pointer of a problem: `?` or `/`."""
@@ -119,8 +135,8 @@ class Deliveries:
         if event is not None and event not in DELIVERED_TYPES:
             raise refused_parameter(f"{prefix}event", f"one of {', '.join(DELIVERED_TYPES)}")
         error = text.get("error")
-        if error is not None and error not in list(AttemptError):
-            raise refused_parameter(f"{prefix}error", f"one of {', '.join(AttemptError)}")
+        if error is not None and not is_error_class(error):
+            raise refused_parameter(f"{prefix}error", f"one of {', '.join(AttemptError)}, or an answer: http-503")
         return DeliveryFilter(
             hook_ids=hook_ids,
             statuses=_statuses(given.get("status"), prefix),
@@ -128,6 +144,7 @@ class Deliveries:
             error=error,
             since_ms=self._time(text, "since", prefix),
             until_ms=self._time(text, "until", prefix),
+            ended_before_ms=self._time(text, "ended_before", prefix),
         )
 
     def _time(self, given: Mapping[str, str], name: str, prefix: str) -> int | None:

@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import reconciler
-from reconciler.model.delivery import AttemptError, DeliveryStatus
-from reconciler.model.hook import EventType
+from reconciler.model.delivery import DeliveryStatus
+from reconciler.model.hook import DELIVERED_TYPES, HOOK_TYPES
 from reconciler.web.answers import Answer, json_answer
 from reconciler.web.decode import BATCH_EVENTS_MAX
-from reconciler.web.schemas import SCHEMAS
+from reconciler.web.schemas import ERROR_CLASS, SCHEMAS
 
 if TYPE_CHECKING:
     from reconciler.web.endpoint import Call
@@ -98,7 +98,7 @@ def _hooks() -> dict[str, Any]:
     address = [_path("bot", "The bot's handle."), _path("hook", "The webhook's handle.")]
     listing = [
         _query("bot", "Only this bot's.", {"type": "string"}),
-        _query("type", "Only of this type.", {"enum": [str(kind) for kind in EventType]}),
+        _query("type", "Only of this type.", {"enum": list(HOOK_TYPES)}),
         *_paging(1000, 10_000),
     ]
     test_body = {"content": {"application/json": {"schema": {"type": "object"}}}}
@@ -160,10 +160,11 @@ def _deliveries() -> dict[str, Any]:
             style="form",
             explode=False,
         ),
-        _query("event", "An event type.", {"enum": [str(kind) for kind in EventType]}),
-        _query("error", "The class of the last error.", {"enum": [str(error) for error in AttemptError]}),
+        _query("event", "An event type.", {"enum": list(DELIVERED_TYPES)}),
+        _query("error", "The class of the last error.", ERROR_CLASS),
         _query("since", "Created at or after: a time, or an age such as 24h.", {"type": "string", "minLength": 1}),
         _query("until", "Created before: a time, or an age.", {"type": "string", "minLength": 1}),
+        _query("ended_before", "Ended before: a time, or an age.", {"type": "string", "minLength": 1}),
         *_paging(50, 1000),
     ]
     body = {"content": {"application/json": {"schema": _ref("RetryRequest")}}}

@@ -7,16 +7,20 @@ from typing import Any
 
 from reconciler.model.delivery import AttemptError, DeliveryStatus
 from reconciler.model.event import EVENT_ID_CHARACTERS_MAX
-from reconciler.model.hook import EventType
+from reconciler.model.hook import DELIVERED_TYPES, HOOK_TYPES, EventType
 from reconciler.web.cloudevents import SOURCE_CHARACTERS_MAX
 from reconciler.web.posted import event_schema
 
-__all__ = ["SCHEMAS"]
+__all__ = ["ERROR_CLASS", "SCHEMAS"]
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _WORD: dict[str, Any] = {"type": "string", "minLength": 1}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
 _FLAG: dict[str, Any] = {"type": "boolean"}
+ERROR_CLASS: dict[str, Any] = {
+    "anyOf": [{"enum": [str(error) for error in AttemptError]}, {"type": "string", "pattern": "^http-[1-5][0-9]{2}$"}]
+}
+"""What a delivery's last error may be."""
 _TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 
 
@@ -37,7 +41,7 @@ def _list_of(name: str) -> dict[str, Any]:
 
 _HOOK = {
     "address": _TEXT,
-    "type": {"enum": [str(kind) for kind in EventType]},
+    "type": {"enum": list(HOOK_TYPES)},
     "enabled": _FLAG,
     "health": {"enum": ["disabled", "gone", "breaker-open", "failing", "healthy", "idle"]},
     "id": {"type": "string", "format": "uuid"},
@@ -64,7 +68,7 @@ _HOOK = {
 _DELIVERY = {
     "id": {"type": "string", "format": "uuid"},
     "hook": _TEXT,
-    "event": {"enum": [str(kind) for kind in EventType]},
+    "event": {"enum": list(DELIVERED_TYPES)},
     "event_id": _TEXT,
     "status": {"enum": [str(status) for status in DeliveryStatus]},
     "attempts": _COUNT,
@@ -105,10 +109,11 @@ _FILES = {
 _FILTERS = {
     "hook": _WORD,
     "status": {"type": "array", "items": {"enum": [str(status) for status in DeliveryStatus]}},
-    "event": {"enum": [str(kind) for kind in EventType]},
-    "error": {"enum": [str(error) for error in AttemptError]},
+    "event": {"enum": list(DELIVERED_TYPES)},
+    "error": ERROR_CLASS,
     "since": _WORD,
     "until": _WORD,
+    "ended_before": _WORD,
     "limit": {"type": "integer", "minimum": 1, "maximum": 10_000},
     "dry_run": _FLAG,
 }

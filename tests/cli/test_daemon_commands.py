@@ -398,6 +398,30 @@ def test_partly_done_retry_exits_3(reconcile: Callable[..., Any], daemon: Any) -
     assert reconcile("retry", "--hook", "b/h").code == 0
 
 
+def test_an_interrupted_retry_says_how_to_go_on(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """A daemon that goes away in the middle leaves a part done: exit 3, and the moment that a new run starts from."""
+    daemon.answers = [counts(1200, 0), counts(1200, 500), (503, {"detail": "nothing was stored", "code": "x"})]
+
+    ended = reconcile("retry", "--error", "http-503", "--yes", "--json")
+
+    assert (ended.code, ended.json) == (3, {"matched": 1200, "retried": 500, "remaining": 700})
+    started = daemon.asked[1][3]["ended_before"]
+    assert f"--ended-before {started}" in ended.err
+    assert {body["ended_before"] for *_, body in daemon.asked} == {started}
+    assert daemon.asked[0][3]["error"] == "http-503"
+    daemon.answers = [counts(700, 0), counts(700, 500), counts(200, 200)]
+    again = reconcile("retry", "--error", "http-503", "--ended-before", started, "--yes", "--json")
+    assert (again.code, again.json["retried"]) == (0, 700)
+    assert daemon.asked[-1][3]["ended_before"] == started
+
+
+def test_a_class_of_errors_is_one_that_there_is(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """A typo would match nothing, and look as if nothing had failed."""
+    assert reconcile("retry", "--error", "timeouts", "--yes").code == 64
+    assert reconcile("retry", "--error", "http-5xx", "--yes").code == 64
+    assert daemon.asked == []
+
+
 # -- status ----------------------------------------------------------------------------------------------------
 
 

@@ -15,11 +15,13 @@ from reconciler.model.exchange import Reply
 from reconciler.model.resource import Key, Kind
 from reconciler.problem import Place, Problem
 from reconciler.store.port import Demand
+from reconciler.web import deliveries as web_deliveries
 from reconciler.web.access import Access
 from reconciler.web.app import routes
 from reconciler.web.endpoint import Endpoint
 from reconciler.web.openapi import build_document
 from reconciler.web.services import Reloaded
+from reconciler.web.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +46,7 @@ async def deliver(web: Any, status: DeliveryStatus, count: int = 1) -> list[str]
         assert (await web.post("/api/v1/events", EVENT)).status == 202
     hook_ids = [await services.hook_id(f"support/{name}") for name in ("new-chat", "new-chat-too")]
     claims = await services.store.claim(
-        [Demand(hook_id, 1000, 0) for hook_id in hook_ids],
+        [Demand(hook_id, 1000, 1000) for hook_id in hook_ids],
         limit=10_000,
         owner="w",
         now_ms=services.clock.ms,
@@ -463,6 +465,45 @@ def test_many_are_counted_before_they_are_retried(web: Callable[..., None]) -> N
         refused = (await web.post(retry, {"status": ["refused"], "hook": "support/new-chat"})).json
         assert refused["retried"] == 1
         assert (await web.post(retry, {"status": "refused", "since": "1h", "error": "connect"})).json["retried"] == 1
+
+    web(body)
+
+
+def test_delivered_ones_are_delivered_again_once_however_quickly(web: Callable[..., None]) -> None:
+    """What has ended after the given moment is left alone, so batches never meet what they have just put back."""
+
+    async def body(web: Any) -> None:
+        await deliver(web, DeliveryStatus.DELIVERED, 2)
+        before = web.services.clock.ms + 1
+        asked = {"status": "delivered", "ended_before": iso(before)}
+        web.services.clock.ms = before
+        first = (await web.post("/api/v1/deliveries/retry", asked)).json
+        assert first["retried"] == first["matched"] > 0
+        assert len(await deliver(web, DeliveryStatus.DELIVERED, 0)) == first["retried"]
+        assert (await web.get("/api/v1/deliveries?status=delivered")).json["items"]
+        again = (await web.post("/api/v1/deliveries/retry", asked)).json
+        assert (again["matched"], again["retried"]) == (0, 0)
+
+    web(body)
+
+
+def test_putting_back_very_many_takes_its_time(web: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond what is put back at once, each batch waits for its turn, over all calls together."""
+    monkeypatch.setattr(web_deliveries, "RETRIES_A_SECOND", 2)
+    monkeypatch.setattr(web_deliveries, "RETRY_BATCH", 1)
+
+    async def body(web: Any) -> None:
+        await deliver(web, DeliveryStatus.EXHAUSTED, 3)
+        waits: list[float] = []
+
+        async def wait(_event: Any, timeout_s: float) -> bool:
+            waits.append(timeout_s)
+            return False
+
+        web.services.clock.wait = wait
+        done = (await web.post("/api/v1/deliveries/retry", {})).json
+        assert done["remaining"] == 0
+        assert waits == [pytest.approx(0.5 * turn) for turn in range(1, done["retried"] - 2)]
 
     web(body)
 
