@@ -90,7 +90,7 @@ def _read_claimed(session: Session, numbers: Sequence[int], owner: str) -> dict[
         n, id_, hook_id, event_id, type_, payload, round_, created, status, hook, count, tries, *rest = row
         if status == _PENDING:
             session.tally(hook).move(_PENDING, _SENDING)
-        session.claimed(Held(id_, n, hook, 0, count + 1, owner, tries, *rest))
+        session.claimed(Held(id_, n, hook, session.is_deleted(hook), count + 1, owner, tries, *rest))
         claims[n] = Claim(
             delivery_id=id_,
             hook_id=hook_id,
@@ -111,7 +111,7 @@ def _claim_fresh(session: Session, n: int, owner: str) -> Claim:
     assert fresh is not None, "numbers are claimed once"
     event = fresh.event
     session.tally(fresh.hook).move(_PENDING, _SENDING)
-    session.claimed(Held(fresh.id, n, fresh.hook, 0, 1, owner, 0, 0, None, None, 0))
+    session.claimed(Held(fresh.id, n, fresh.hook, session.is_deleted(fresh.hook), 1, owner, 0, 0, None, None, 0))
     return Claim(
         delivery_id=fresh.id,
         hook_id=fresh.hook_id,

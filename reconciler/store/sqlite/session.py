@@ -42,10 +42,11 @@ def fetch(connection: apsw.Connection, statement: str, bindings: Bindings = ()) 
 
 @dataclass(slots=True)
 class Hook:
-    """A hook's number, and the hour that its row counts traffic of."""
+    """A hook's number, the hour that its row counts traffic of, and whether it was deleted."""
 
     n: int
     hour: int
+    deleted: int
 
 
 @dataclass(slots=True)
@@ -248,9 +249,13 @@ class Session:
             return self._keep(hook_id, *row)
         return None
 
-    def _keep(self, hook_id: str, n: int, hour: int) -> Hook:
-        known = self._hooks[hook_id] = self._known_hooks[n] = Hook(n, hour)
+    def _keep(self, hook_id: str, n: int, hour: int, deleted: int) -> Hook:
+        known = self._hooks[hook_id] = self._known_hooks[n] = Hook(n, hour, deleted)
         return known
+
+    def is_deleted(self, hook: int) -> int:
+        """Whether a hook that was asked for in this transaction has been deleted, as its row says."""
+        return self._known_hooks[hook].deleted
 
     def mark_gone(self, hook: int, now_ms: int) -> None:
         """A hook has answered 410."""

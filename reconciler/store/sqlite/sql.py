@@ -3,8 +3,8 @@
 
 Rows are known by small integers (`n`), in the order they came; the ids of the outside stand in unique indexes.
 A delivery's `due` is its schedule and, while it is being sent, the end of its lease; ended deliveries have none,
-which keeps them out of the index `live`. `lane` is 0 until the first attempt is recorded, then 1, and so it stays when
-the delivery is redelivered.
+which keeps them out of the index `live`. `lane` is 0 until the first attempt is recorded, then 1, and so it stays
+when the delivery is redelivered.
 """
 
 from __future__ import annotations
@@ -148,9 +148,9 @@ MOVE_SYNC: Final = "UPDATE sync SET data_source = ? WHERE n = ?"
 
 # -- hooks' history --------------------------------------------------------------------------------------------
 
-READ_HOOK: Final = "SELECT n, hour FROM hook WHERE id = ?"
+READ_HOOK: Final = "SELECT n, hour, deleted FROM hook WHERE id = ?"
 READ_HOOK_ID: Final = "SELECT id FROM hook WHERE n = ?"
-INSERT_HOOK: Final = "INSERT INTO hook (id) VALUES (?) RETURNING n, hour"
+INSERT_HOOK: Final = "INSERT INTO hook (id) VALUES (?) RETURNING n, hour, deleted"
 TALLY: Final = (
     "UPDATE hook SET "
     + ", ".join(f"{status} = {status} + v.column{place}" for place, status in enumerate(DeliveryStatus, start=2))
@@ -213,7 +213,8 @@ CLAIM: Final = (
     "WHERE n IN (SELECT value FROM json_each(?))"
 )
 SENDING: Final = (
-    "SELECT d.id, d.n, d.hook, h.deleted, d.claims, d.owner, d.tries, d.attempts, d.last_status, d.last_error, d.lane "
+    "SELECT d.id, d.n, d.hook, h.deleted, d.claims, d.owner, d.tries, d.attempts, d.last_status, d.last_error, "
+    "d.lane "
     "FROM json_each(?) AS j CROSS JOIN delivery AS d ON d.id = j.value CROSS JOIN hook AS h ON h.n = d.hook "
     f"WHERE d.status = {CODES[DeliveryStatus.SENDING]}"
 )
