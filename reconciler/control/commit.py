@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.model.resource import Key, Kind, Resource
@@ -51,7 +52,7 @@ def commit_of(
             renames[before.key] = key
         if before.id and before.id == after.id and _is_given_another_chance(before, after):
             cleared.add(before.id)
-    upserts.extend(_moved_folders(desired, pairing, changed))
+    upserts.extend(_refreshed(desired, pairing, changed))
     return Commit(
         expected_lineage=state.lineage,
         expected_serial=state.serial,
@@ -98,20 +99,17 @@ def _is_given_another_chance(before: Resource, after: Resource) -> bool:
     return bool(old.get("url") != new.get("url") or old["enabled"] != new["enabled"])
 
 
-def _moved_folders(desired: Desired, pairing: Pairing, changed: set[Key]) -> list[Resource]:
-    """Unchanged resources whose files now stand in another folder: relative references are looked up from there."""
-    moved = []
+def _refreshed(desired: Desired, pairing: Pairing, changed: set[Key]) -> list[Resource]:
+    """Unchanged resources beside whose specification something else is written differently now.
+
+    The folder of their file, from which relative references are looked up, and the `moved_from` that is dealt with.
+    """
+    refreshed = []
     for key, declared in desired.resources.items():
         before = pairing.before.get(key)
-        if before is not None and key not in changed and before.base_dir != declared.base_dir:
-            moved.append(
-                Resource(
-                    key=key,
-                    spec=before.spec,
-                    base_dir=declared.base_dir,
-                    id=before.id,
-                    secret=before.secret,
-                    moved_from=before.moved_from,
-                )
-            )
-    return moved
+        if before is None or key in changed:
+            continue
+        after = replace(before, key=key, base_dir=declared.base_dir, moved_from=declared.moved_from)
+        if after != before:
+            refreshed.append(after)
+    return refreshed

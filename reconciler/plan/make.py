@@ -15,7 +15,7 @@ from reconciler.plan.drift import drift_of
 from reconciler.plan.guards import guards_of
 from reconciler.plan.likeness import rename_hints
 from reconciler.plan.moves import Pairing, pair
-from reconciler.plan.plan import Action, Base, Change, FieldChange, Plan, Summary
+from reconciler.plan.plan import Action, Base, Change, FieldChange, Plan, PlanWarning, Summary
 from reconciler.plan.rotation import rotates, switches_secret_source
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from reconciler.model.resource import Declared, Desired, Resource, Spec, State
     from reconciler.plan.drift import Shut
-    from reconciler.plan.plan import Observation, PlanWarning
+    from reconciler.plan.plan import Observation
     from reconciler.problem import Place
 
 __all__ = ["GENERATED", "make"]
@@ -172,8 +172,20 @@ def _delete(resource: Resource, desired: Desired, pairing: Pairing) -> Change:
         file=place.file if place else None,
         line=place.line if place else None,
         fields=tuple(fields),
-        warnings=warnings_of(Action.DELETE, kind, before, None),
+        warnings=(*warnings_of(Action.DELETE, kind, before, None), *_not_renamed(resource, pairing)),
     )
+
+
+def _not_renamed(resource: Resource, pairing: Pairing) -> tuple[PlanWarning, ...]:
+    """A word where a `moved_from` names what is deleted, and nothing comes of it."""
+    address = pairing.in_the_way.get(resource.key)
+    if address is None:
+        return ()
+    message = (
+        f"`moved_from` at {address} does not keep it: {address} is applied already and keeps its own identity;"
+        f" delete that one first, in an apply of its own"
+    )
+    return (PlanWarning(code="moved-from-in-the-way", message=message),)
 
 
 def _place_of_move(declared: Declared, desired: Desired, pairing: Pairing) -> Place:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.model.resource import Key, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
     from reconciler.model.resource import Declared, Desired, Resource, State
@@ -22,13 +22,15 @@ class Pairing:
     """Every declared resource with the applied one it continues, and the applied ones nobody continues.
 
     `bots` maps the old handle of each renamed bot to its new one. `claimed` are those that were renamed by a
-    `moved_from` of their own, and not only along with their bot.
+    `moved_from` of their own, and not only along with their bot. `in_the_way` maps an applied resource to the
+    address that a `moved_from` would give it, and that another applied one keeps.
     """
 
     before: Mapping[Key, Resource]
     removed: tuple[Resource, ...]
     bots: Mapping[str, str] = field(default_factory=dict)
     claimed: AbstractSet[Key] = frozenset()
+    in_the_way: Mapping[Key, str] = field(default_factory=dict)
 
     def translated(self, address: str) -> str:
         """An address with its bot's handle as it is after this plan."""
@@ -45,11 +47,12 @@ def pair(desired: Desired, state: State) -> Pairing:
         return _pair_by_address(desired, state)
 
     bots = {key.address: resource for key, resource in state.resources.items() if key.kind is Kind.BOT}
-    moves = _moves(claims[Kind.BOT], bots, {})
+    moves, blocked = _moves(claims[Kind.BOT], bots, {})
     renamed = {old: new for new, old in moves.items()}
     before: dict[Key, Resource] = {}
     claimed = {Key(Kind.BOT, new) for new in moves}
     taken: set[Key] = set()
+    in_the_way: dict[Key, str] = {}
     for kind in Kind:
         present = {
             address if kind is Kind.BOT else _translated(address, renamed): resource
@@ -58,16 +61,17 @@ def pair(desired: Desired, state: State) -> Pairing:
         }
         wanted = _wanted(desired, kind)
         if kind is not Kind.BOT:
-            moves = _moves(claims[kind], present, renamed)
+            moves, blocked = _moves(claims[kind], present, renamed)
             claimed |= {Key(kind, new) for new in moves}
         vacated = set(moves.values())
+        in_the_way |= {present[source].key: address for address, source in blocked.items()}
         for address in wanted:
             source = moves.get(address, address)
             if source in present and (address in moves or address not in vacated):
                 before[Key(kind, address)] = present[source]
                 taken.add(present[source].key)
     removed = tuple(resource for key, resource in state.resources.items() if key not in taken)
-    return Pairing(before=before, removed=removed, bots=renamed, claimed=claimed)
+    return Pairing(before=before, removed=removed, bots=renamed, claimed=claimed, in_the_way=in_the_way)
 
 
 def _pair_by_address(desired: Desired, state: State) -> Pairing:
@@ -89,19 +93,19 @@ def _translated(address: str, bots: Mapping[str, str]) -> str:
 
 def _moves(
     claims: Mapping[str, Declared], present: Mapping[str, Resource], bots: Mapping[str, str]
-) -> dict[str, str]:
-    """New address to old, for the claims that still have work to do.
+) -> tuple[dict[str, str], dict[str, str]]:
+    """New address to old, for the claims that still have work to do; and the same for those that cannot do it.
 
     A claim has work to do when its own address is empty, or is emptied by another claim (a chain). What then
     remains are rings of addresses that are all taken (a swap): they turn once.
     """
-    sources = {address: _open_sources(claims[address], present, bots) for address in sorted(claims)}
+    sources = {address: _sources(claims[address], present, bots) for address in sorted(claims)}
     moves: dict[str, str] = {}
     taken: set[str] = set()
     empty = deque(address for address in sources if address not in present)
     while empty:
         address = empty.popleft()
-        source = next((each for each in sources[address] if each not in taken), None)
+        source = next((each for each in sources[address].open if each not in taken), None)
         if source is not None:
             moves[address] = source
             taken.add(source)
@@ -111,23 +115,45 @@ def _moves(
         address: source
         for address, listed in sources.items()
         if address in present and address not in taken
-        for source in [next((each for each in listed if each not in taken), None)]
+        for source in [next((each for each in (*listed.open, *listed.done) if each not in taken), None)]
         if source is not None
     }
-    return moves | _rings(step)
+    for ring in _rings(step):
+        if any(source in sources[address].open for address, source in ring.items()):
+            moves |= ring
+    blocked = {
+        address: source
+        for address, listed in sources.items()
+        if address in present and address not in moves
+        for source in listed.open
+        if source not in moves.values()
+    }
+    return moves, blocked
 
 
-def _open_sources(declared: Declared, present: Mapping[str, Resource], bots: Mapping[str, str]) -> tuple[str, ...]:
-    """The sources of a claim that the state knows, without those dealt with when this address was last written."""
+class _Sources(NamedTuple):
+    """What a claim names that the state knows: not dealt with yet, and dealt with when its address was written last.
+
+    A swap that is left standing in the files is not done again; one that begins with a claim that is new is, even
+    if another of its claims has stood there since an earlier rename.
+    """
+
+    open: tuple[str, ...]
+    done: tuple[str, ...]
+
+
+def _sources(declared: Declared, present: Mapping[str, Resource], bots: Mapping[str, str]) -> _Sources:
     address = declared.key.address
     done = {_translated(source, bots) for source in present[address].moved_from} if address in present else set()
-    known = (source if source in present else _translated(source, bots) for source in declared.moved_from)
-    return tuple(source for source in known if source in present and source not in done and source != address)
+    known = [source if source in present else _translated(source, bots) for source in declared.moved_from]
+    known = [source for source in known if source in present and source != address]
+    return _Sources(
+        tuple(source for source in known if source not in done), tuple(source for source in known if source in done)
+    )
 
 
-def _rings(step: Mapping[str, str]) -> dict[str, str]:
-    """The steps that lead back to where they began."""
-    turned: dict[str, str] = {}
+def _rings(step: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """The steps that lead back to where they began, ring by ring."""
     seen: set[str] = set()
     for start in step:
         path: list[str] = []
@@ -137,5 +163,4 @@ def _rings(step: Mapping[str, str]) -> dict[str, str]:
             path.append(at)
             at = step[at]
         if at in path:
-            turned |= {address: step[address] for address in path[path.index(at) :]}
-    return turned
+            yield {address: step[address] for address in path[path.index(at) :]}

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler.model.resource import Desired, Key, Kind, State
+from reconciler.plan.make import make
 from reconciler.plan.moves import pair
 
 if TYPE_CHECKING:
@@ -181,3 +182,24 @@ def test_a_claim_that_was_dealt_with_takes_nothing_when_its_address_is_emptied(
     y = Key(Kind.WEBHOOK, "a/y")
     state = replace(both, resources=both.resources | {y: replace(both.resources[y], moved_from=("a/x",))})
     assert continued(declare(hooks("a", "x", y="x", z="y")), state) == {"a/x": "a/x", "a/y": None, "a/z": "a/y"}
+
+
+def test_a_swap_with_one_that_was_renamed_before_turns(declare: Declare, applied: Apply) -> None:
+    """An old `moved_from` left standing does not hide a new swap, and that one turns once, too."""
+    state = applied(declare(hooks("a", "x")))
+    renamed = settled(declare(hooks("a", y="x")), state)
+    newcomer = applied(declare(hooks("a", "x"))).resources[Key(Kind.WEBHOOK, "a/x")]
+    both = replace(renamed, resources={**renamed.resources, newcomer.key: newcomer})
+    swapped = declare(hooks("a", x="y", y="x"))
+    assert continued(swapped, both) == {"a/x": "a/y", "a/y": "a/x"}
+    assert continued(swapped, settled(swapped, both)) == {"a/x": "a/x", "a/y": "a/y"}
+
+
+def test_a_claim_on_what_is_deleted_cannot_push_an_applied_one_away(declare: Declare, applied: Apply) -> None:
+    """Deleting x and renaming y to x in one step keeps x, loses y, and says so."""
+    state = applied(declare(hooks("a", "x", "y")))
+    desired = declare(hooks("a", x="y"))
+    assert continued(desired, state) == {"a/x": "a/x"}
+    (deleted,) = make(desired, state).changes
+    assert (deleted.action, deleted.address) == ("delete", "a/y")
+    assert "`moved_from` at a/x does not keep it" in deleted.warnings[-1].message
