@@ -40,10 +40,7 @@ if TYPE_CHECKING:
     from reconciler.problem import Place, Problem
     from reconciler.store.seal import Keyring
 
-__all__ = ["SCRUBBED_CHARACTERS_MIN", "build_snapshot"]
-
-SCRUBBED_CHARACTERS_MIN = 4
-"""Shorter texts are left alone in records: blanking every `1` would hide everything but the secret."""
+__all__ = ["build_snapshot"]
 
 JSON_TYPE = "application/json"
 """The content type of a body that names none."""
@@ -116,8 +113,7 @@ class _Reading:
 
     def scrub(self) -> tuple[str, ...]:
         """Longest first, so that no text is broken up before it is found."""
-        texts = {text for text in self.brought if len(text) >= SCRUBBED_CHARACTERS_MIN}
-        return tuple(sorted(texts, key=lambda text: (-len(text), text)))
+        return tuple(sorted(set(filter(None, self.brought)), key=lambda text: (-len(text), text)))
 
     def _lookup(self, reference: Reference) -> str:
         try:

@@ -6,8 +6,10 @@ import html
 import json
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, quote_plus
+
+from reconciler.model.encoding import quote_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,6 +22,12 @@ MARK = "[secret]"
 _SHORT = 4
 """Shorter texts (a resolved `1`, say) are taken out only where they stand alone, or nothing would stay readable."""
 
+_NESTED, _NESTED_CHARACTERS_MAX = 2, 1_024
+"""How often a secret may be escaped; longer ones (a file's text) only once, for their forms are kept in memory."""
+
+_PLAIN = re.compile("[A-Za-z0-9]+")
+_PERCENT = re.compile("%[0-9A-Fa-f]{2}")
+
 _PARTIAL = 6
 """How much of a secret must stand at the very end, where what was kept is cut, to be taken for its beginning."""
 
@@ -31,23 +39,51 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
 
 def scrub_bytes(data: bytes, secrets: Iterable[str], *, cut: bool = True) -> bytes:
     """As `scrub`, for a body; where it may have been `cut`, also a secret's beginning at the end."""
-    forms = _forms_of(tuple(secrets))
-    # A plain search for each form is far cheaper than the pattern, and nearly always there is nothing.
-    for form in forms:
-        if form in data:
-            data = _pattern(forms).sub(MARK.encode(), data)
+    known = _known(tuple(secrets))
+    # A plain search for what all forms share is far cheaper than the pattern, and nearly always there is nothing.
+    for trace in known.traces:
+        if trace in data:
+            data = _pattern(known.forms).sub(MARK.encode(), data)
             break
     if not cut:
         return data
-    overlap = max((_overlap(data, form) for form in forms if len(form) > _PARTIAL), default=0)
+    tail = data[-known.longest :]
+    if not any(beginning in tail for beginning in known.beginnings):
+        return data
+    overlap = max((_overlap(data, form) for form in known.forms if len(form) > _PARTIAL), default=0)
     return data[: len(data) - overlap] + MARK.encode() if overlap else data
 
 
+class _Known(NamedTuple):
+    """All forms of some secrets, longest first, and what tells cheaply that there is none of them.
+
+    Without one of the `traces` nothing holds a form; without one of the `beginnings` in its last `longest` bytes
+    nothing ends in a part of one.
+    """
+
+    forms: tuple[bytes, ...]
+    traces: tuple[bytes, ...]
+    beginnings: tuple[bytes, ...]
+    longest: int
+
+
 @lru_cache(maxsize=16_384)
-def _forms_of(secrets: tuple[str, ...]) -> tuple[bytes, ...]:
-    """All forms of all secrets, longest first. Kept for as many webhooks as are likely to be busy at a time."""
-    every = {form for secret in secrets if secret for form in _forms(secret)}
-    return tuple(sorted(every, key=lambda form: (-len(form), form)))
+def _known(secrets: tuple[str, ...]) -> _Known:
+    """Kept for as many webhooks as are likely to be busy at a time."""
+    forms: set[bytes] = set()
+    traces: set[bytes] = set()
+    for secret in filter(None, secrets):
+        own = _forms(secret)
+        # No spelling changes ASCII letters and digits outside a %XX; too few of them are no trace.
+        plain = max(_PLAIN.findall(_PERCENT.sub(" ", secret)), key=len, default="").encode("ascii")
+        traces |= {plain} if len(plain) >= _SHORT else own
+        forms |= own
+    return _Known(
+        forms=tuple(sorted(forms, key=lambda form: (-len(form), form))),
+        traces=tuple(sorted(traces)),
+        beginnings=tuple(sorted({form[:_PARTIAL] for form in forms if len(form) > _PARTIAL})),
+        longest=max(map(len, forms), default=0),
+    )
 
 
 @lru_cache(maxsize=256)
@@ -60,17 +96,23 @@ def _pattern(forms: tuple[bytes, ...]) -> re.Pattern[bytes]:
     return re.compile(b"|".join(alternatives))
 
 
-def _forms(secret: str) -> Iterator[bytes]:
-    """How a secret may be echoed."""
-    plain = secret.encode("utf-8", "surrogatepass")
-    texts = {secret, html.escape(secret), html.escape(secret, quote=False)}
-    texts |= {
-        json.dumps(text, ensure_ascii=ascii_only)[1:-1] for text in tuple(texts) for ascii_only in (True, False)
-    }
-    texts |= {text.replace("/", "\\/") for text in tuple(texts)}  # PHP's json_encode
-    encoded = {quote(plain, safe=""), quote(plain), quote_plus(plain)}
-    encoded |= {re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), text) for text in tuple(encoded)}
-    yield from (text.encode("utf-8", "surrogatepass") for text in texts | encoded)
+def _forms(secret: str) -> set[bytes]:
+    """How a secret may be echoed: as it is, escaped for a format, and escaped once more with what holds it."""
+    texts = {secret}
+    for _ in range(_NESTED if len(secret) <= _NESTED_CHARACTERS_MAX else 1):
+        texts |= {spelling for text in texts for spelling in _spellings(text)}
+    return {text.encode("utf-8", "surrogatepass") for text in texts}
+
+
+def _spellings(text: str) -> Iterator[str]:
+    """The text within JSON, HTML and URLs, as different writers put it."""
+    plain = text.encode("utf-8", "surrogatepass")
+    for escaped in (text, html.escape(text), html.escape(text, quote=False)):
+        for ascii_only in (True, False):
+            written = json.dumps(escaped, ensure_ascii=ascii_only)[1:-1]
+            yield from (escaped, written, written.replace("/", "\\/"))  # PHP's json_encode
+    for quoted in (quote(plain, safe=""), quote(plain), quote_plus(plain), quote_url(text)):
+        yield from (quoted, _PERCENT.sub(lambda match: match[0].lower(), quoted))
 
 
 def _overlap(data: bytes, form: bytes) -> int:

@@ -12,7 +12,9 @@ import orjson
 
 import reconciler
 from reconciler.errors import EgressRefused, SendFailed
+from reconciler.model.encoding import quote_url
 from reconciler.model.exchange import Request
+from reconciler.model.rendering import path_start
 from reconciler.sync.result import Failed, of_http
 
 if TYPE_CHECKING:
@@ -55,7 +57,15 @@ def request_of(sync: HttpSync, source: DataSource, claim: SyncClaim) -> Request:
     if body:
         own["Content-Type"] = _content_type(body)
     headers = (*sync.headers, *((name, value) for name, value in own.items() if name.lower() not in given))
-    return Request(method=sync.method, url=sync.url, headers=headers, body=body, timeout_ms=source.timeout_ms)
+    return Request(
+        method=sync.method, url=_well_formed(sync.url), headers=headers, body=body, timeout_ms=source.timeout_ms
+    )
+
+
+def _well_formed(url: str) -> str:
+    """The URL with what a reference brought into its path or query percent-encoded where URLs cannot hold it."""
+    at = path_start(url)
+    return url if at is None else url[:at] + quote_url(url[at:])
 
 
 def _content_type(body: bytes) -> str:

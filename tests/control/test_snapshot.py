@@ -117,6 +117,7 @@ def test_a_default_that_stands_in_the_yaml_is_no_secret(bench: Any) -> None:
     bench.apply({"b": {"data_sources": {"d": {"sync": {"command": ["run", "${env:FOLDER:-content}"]}}}}})
     assert snapshot_of(bench, {}).data_sources["b/d"].scrub == ()
     assert snapshot_of(bench, {"FOLDER": "elsewhere"}).data_sources["b/d"].scrub == ("elsewhere",)
+    assert snapshot_of(bench, {"FOLDER": "x"}).data_sources["b/d"].scrub == ("x",)
 
 
 def test_a_data_source_knows_how_it_is_synced(bench: Any) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import html
 import json
+import re
+from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.model.encoding import quote_url
 from reconciler.model.scrubbing import MARK, scrub, scrub_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SECRET = 'whsec_a+b/c="d"&<é>\\ x'
 
@@ -28,6 +34,11 @@ SECRET = 'whsec_a+b/c="d"&<é>\\ x'
         quote(SECRET, safe="").replace("%2B", "%2b").lower(),
         quote_plus(SECRET),
         html.escape(SECRET),
+        json.dumps(json.dumps(SECRET)[1:-1]),
+        json.dumps(html.escape(json.dumps(SECRET)[1:-1])),
+        html.escape(html.escape(SECRET)),
+        quote(json.dumps(SECRET)[1:-1]),
+        quote_url(SECRET),
     ],
 )
 def test_a_secret_is_taken_out_in_every_spelling(echo: str) -> None:
@@ -69,3 +80,38 @@ def test_no_secret_is_left_in_any_text(before: str, secrets: list[str], after: s
     text = before + after.join(secrets) + before
     clean = scrub(text, secrets)
     assert not [secret for secret in secrets if any(secret in piece for piece in clean.split(MARK))]
+
+
+SPELLINGS: list[Callable[[str], str]] = [
+    str,
+    lambda text: json.dumps(text)[1:-1],
+    lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    html.escape,
+    quote,
+    lambda text: quote(text, safe=""),
+    lambda text: re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), quote(text)),
+    quote_plus,
+    quote_url,
+]
+AWKWARD = st.text(st.sampled_from("aZ4F0%/\\\"'<>&+ =;#{}é\n") | st.characters(exclude_categories=["Cs"]), min_size=4)
+
+
+@given(AWKWARD, st.sampled_from(SPELLINGS), st.sampled_from(SPELLINGS), st.text(max_size=3), st.text(max_size=3))
+def test_a_secret_is_found_however_it_was_escaped_twice(
+    secret: str, first: Callable[[str], str], second: Callable[[str], str], before: str, after: str
+) -> None:
+    """JSON in JSON, a URL in HTML, JSON in a form: whoever reads on finds the mark instead."""
+    echo = second(first(secret))
+    clean = scrub(f"{before}{echo}{after}", [secret])
+    assert MARK in clean
+    assert not [piece for piece in clean.split(MARK) if echo in piece]
+
+
+@pytest.mark.parametrize("secret", ["0123456789abcdef", "a/b+c=d/e+f=", 'q"uo"ted'])
+def test_a_cut_beginning_is_found_in_every_spelling(secret: str) -> None:
+    """A body may be cut within an escaped secret, too."""
+    for spelling in SPELLINGS:
+        echo = spelling(secret)
+        for length in range(6, len(echo)):
+            assert scrub_bytes(f"key={echo[:length]}".encode(), [secret]) == f"key={MARK}".encode()
