@@ -205,6 +205,12 @@ def wait_until(condition: Callable[[], Any], patience_s: float = PATIENCE_S) -> 
         timer.cancel()
 
 
+@pytest.fixture(name="wait_until")
+def wait_until_fixture() -> Callable[..., Any]:
+    """`wait_until(condition)`, for tests with conditions of their own."""
+    return wait_until
+
+
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     """A receiver of this test alone."""
