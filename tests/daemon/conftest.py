@@ -19,7 +19,7 @@ import httpx2
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 READY_S = 20.0
 PATIENCE_S = 30.0
@@ -151,8 +151,13 @@ class Daemon:
                     return entry
 
     @property
+    def state(self) -> Path:
+        """The folder of the store as the daemon sees it, whatever is mounted there for it alone."""
+        return Path(f"/proc/{self.process.pid}/root{self.folder}/state")
+
+    @property
     def token(self) -> str:
-        return (self.folder / "state" / "token").read_text().strip()
+        return (self.state / "token").read_text().strip()
 
     @property
     def client(self) -> httpx2.Client:
@@ -240,13 +245,23 @@ def reconcile(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def start_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
-    """Start `reconcile serve` on a free port in the test's folder and wait until it serves."""
+    """Start `reconcile serve` on a free port in the test's folder and wait until it serves.
+
+    `within` is a command that runs another one; `program` is started in place of `reconcile`.
+    """
     running: list[Daemon] = []
 
-    def start(*arguments: str, env: dict[str, str] | None = None, ready: bool = True) -> Daemon:
+    def start(
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        ready: bool = True,
+        within: Sequence[str] = (),
+        program: Sequence[str] = (str(Path(sys.executable).with_name("reconcile")),),
+    ) -> Daemon:
         process = subprocess.Popen(
             [
-                str(Path(sys.executable).with_name("reconcile")),
+                *within,
+                *program,
                 *("serve", "--port", "0", "--log-format", "json", "--allow-target", "127.0.0.0/8"),
                 *arguments,
             ],
