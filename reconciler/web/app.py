@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+import structlog
 from starlette.routing import Route, Router
 
 from reconciler.web import ingest, trigger
 from reconciler.web.access import Access, Scope
-from reconciler.web.answers import NOT_FOUND, send_answer
+from reconciler.web.answers import NOT_FOUND, UNAVAILABLE, send_answer
 from reconciler.web.configuration import FILES_BYTES_MAX, Configuration
 from reconciler.web.deliveries import Deliveries
 from reconciler.web.endpoint import Endpoint
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["build_app", "routes"]
 
 API = "/api/v1"
+
+log = structlog.get_logger(__name__)
 
 
 def build_app(services: Services) -> ASGIApp:
@@ -53,7 +57,12 @@ class _App:
             endpoint = self._trigger
         else:
             endpoint = self._router
-        await endpoint(scope, receive, send)
+        try:
+            await endpoint(scope, receive, send)
+        except asyncio.CancelledError:
+            # The server stops and its patience has ended: whoever waits shall come back. What is stored stays so.
+            log.warning("request.cut-off")
+            await send_answer(send, UNAVAILABLE)
 
 
 def routes(services: Services, access: Access) -> list[Route]:

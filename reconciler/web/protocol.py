@@ -26,6 +26,8 @@ HEAD_S = 10.0
 HEAD_BYTES_MAX = 64 * 1024
 BODY_S = 30.0
 """How long a request's body may take to arrive, whether somebody still waits for it or not."""
+STOPPING_BODY_S = 2.0
+"""The same once the server stops."""
 
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -118,6 +120,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._stop()
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        cycle = self._cycle()
+        if cycle is not None and cycle.more_body and not cycle.response_complete:
+            self._stop()
+            self._start(STOPPING_BODY_S)
 
     def _cycle(self) -> RequestResponseCycle | None:
         """The last request on this connection, which uvicorn's types claim to be there always."""
