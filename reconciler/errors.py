@@ -121,10 +121,14 @@ class StoreLocked(ReconcilerError):
 
 
 class GuardRefused(ReconcilerError):
-    """The plan does something dangerous that no flag has allowed."""
+    """The plan does something dangerous that no flag has allowed. `guards` are the codes of what refused it."""
 
     code = "guard-refused"
     exit = ExitCode.GUARDED
+
+    def __init__(self, message: str, guards: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.guards = tuple(guards)
 
 
 class DaemonUnreachable(ReconcilerError):

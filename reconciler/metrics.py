@@ -22,7 +22,7 @@ from prometheus_client.metrics import MetricWrapperBase
 import reconciler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["CONTENT_TYPE", "Metrics", "outcome_class"]
 
@@ -76,6 +76,12 @@ class Metrics:
         self._make_syncs()
         self._make_store()
         self._make_configuration()
+        self.loop_lag_seconds = Histogram(
+            "reconciler_event_loop_lag_seconds",
+            "How much later than asked for the event loop wakes a timer.",
+            buckets=_FAST_S,
+            registry=self.registry,
+        )
 
     # -- what there is ---------------------------------------------------------------------------------------
 
@@ -181,7 +187,8 @@ class Metrics:
             buckets=_BATCH,
             registry=registry,
         )
-        self.statements = Counter("reconciler_store_statements", "SQL statements executed.", registry=registry)
+        self._statements = Counter("reconciler_store_statements", "SQL statements executed.", registry=registry)
+        self._statements_seen = 0
         self.store_up = Gauge(
             "reconciler_store_up", "1 when the store answered the last scrape, else 0.", registry=registry
         )
@@ -196,6 +203,17 @@ class Metrics:
         )
         self.serial = Gauge("reconciler_serial", "The serial of the state being served.", registry=registry)
         self._hooks = Gauge("reconciler_hooks", "Webhooks being served.", ["type", "enabled"], registry=registry)
+        self.state_current = Gauge(
+            "reconciler_state_current",
+            "1 when the state in the store is the one being served, 0 when it cannot be.",
+            registry=registry,
+        )
+        self.files_good = Gauge(
+            "reconciler_files_good", "0 when the last look at the followed files found them wrong.", registry=registry
+        )
+        self.changes_waiting = Gauge(
+            "reconciler_changes_waiting", "Changes of the followed files that wait for approval.", registry=registry
+        )
         self.hooks_gone = Gauge("reconciler_hooks_gone", "Webhooks whose receiver answered 410.", registry=registry)
         self._guards = _ByLabel(
             Counter("reconciler_guard_refusals", "Applies that a guard refused.", ["guard"], registry=registry)
@@ -252,13 +270,19 @@ class Metrics:
         self.commit_seconds.observe(duration_s)
         self.commit_operations.observe(operations)
 
+    def executed(self, statements: int) -> None:
+        """Catch up with how many SQL statements the store says it has run since it was opened."""
+        self._statements.inc(max(0, statements - self._statements_seen))
+        self._statements_seen = statements
+
     def reloaded(self, outcome: str) -> None:
         """Count a look at the followed files."""
         self._reloads[outcome].inc()
 
-    def guard_refused(self, guard: str) -> None:
-        """Count an apply that a guard refused, by the guard's code."""
-        self._guards[guard].inc()
+    def guards_refused(self, guards: Iterable[str]) -> None:
+        """Count an apply that guards refused, once for each guard's code."""
+        for guard in set(guards):
+            self._guards[guard].inc()
 
     # -- setting ---------------------------------------------------------------------------------------------
 

@@ -48,7 +48,9 @@ def test_every_verb_moves_its_figure() -> None:
     metrics.synced("failure", 2.0)
     metrics.committed(7, 0.001)
     metrics.reloaded("applied")
-    metrics.guard_refused("protected")
+    metrics.guards_refused(["protected", "traffic", "protected"])
+    metrics.executed(12)
+    metrics.executed(15)
     metrics.in_flight.inc()
     metrics.leases_lost.inc(4)
     found = samples(metrics)
@@ -69,6 +71,8 @@ def test_every_verb_moves_its_figure() -> None:
             "reconciler_store_commit_duration_seconds_count": 1,
             "reconciler_reloads_total outcome=applied": 1,
             "reconciler_guard_refusals_total guard=protected": 1,
+            "reconciler_guard_refusals_total guard=traffic": 1,
+            "reconciler_store_statements_total": 15,
             "reconciler_deliveries_in_flight": 1,
             "reconciler_leases_lost_total": 4,
         }.items()

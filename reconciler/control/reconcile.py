@@ -123,4 +123,4 @@ def refuse(guards: Sequence[Guard]) -> None:
     for guard in guards:
         where = f"{guard.address}: " if guard.address else ""
         lines.append(f"  {where}{guard.message} [{guard.code}]; to allow it: {guard.allow}")
-    raise GuardRefused("\n".join(lines))
+    raise GuardRefused("\n".join(lines), [guard.code for guard in guards])

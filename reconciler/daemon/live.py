@@ -7,6 +7,7 @@ go through one lock, and both leave the last good snapshot in place when anythin
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from reconciler.control.references import check_references
 from reconciler.control.snapshot import build_snapshot
 from reconciler.errors import ConfigurationInvalid, GuardRefused, PlanStale, ReconcilerError
 from reconciler.model.snapshot import Snapshot
+from reconciler.problem import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -94,6 +96,7 @@ class Live:
         on_change: OnChange,
         swapped: Callable[[Snapshot], None],
         reported: Callable[[Following], None],
+        guarded: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._keyring = keyring
@@ -104,11 +107,13 @@ class Live:
         self._on_change = on_change
         self._swapped = swapped
         self._reported = reported
+        self._guarded = guarded
         self._lock = asyncio.Lock()
         self._snapshot = Snapshot(generation=0, lineage=None, serial=-1)
         self._store_problem: ReconcilerError | None = None
         self._desired: Desired | None = None
         self._gone: frozenset[str] = frozenset()
+        self._secrets_made: Mapping[str, int] = {}
         self.following = Following(outcome=Outcome.NOT_FOLLOWING, at_ms=clock.now_ms())
 
     @property
@@ -125,6 +130,11 @@ class Live:
     def gone(self) -> frozenset[str]:
         """Ids of webhooks whose receivers answered 410: they get nothing new until they are given another chance."""
         return self._gone
+
+    @property
+    def secrets_made_ms(self) -> Mapping[str, int]:
+        """When the oldest generated secret of each type of webhook was made."""
+        return self._secrets_made
 
     @property
     def store_problem(self) -> ReconcilerError | None:
@@ -170,14 +180,18 @@ class Live:
         """Apply a posted configuration and serve it; the plan that was applied and the new serial."""
         async with self._lock:
             self._require_references(desired)
-            applied = await apply(
-                self._store,
-                desired,
-                keyring=self._keyring,
-                mint=self._mint,
-                now_ms=self._clock.now_ms(),
-                allow=allow,
-            )
+            try:
+                applied = await apply(
+                    self._store,
+                    desired,
+                    keyring=self._keyring,
+                    mint=self._mint,
+                    now_ms=self._clock.now_ms(),
+                    allow=allow,
+                )
+            except GuardRefused as error:
+                self._guarded(error.guards)
+                raise
             await self._load_state()
             return applied.plan, applied.serial
 
@@ -196,6 +210,7 @@ class Live:
             return
         self._store_problem = None
         self._snapshot = snapshot
+        self._secrets_made = _oldest_secrets(state)
         self._swapped(snapshot)
         log.info("snapshot.swapped", generation=snapshot.generation, serial=snapshot.serial)
 
@@ -253,7 +268,8 @@ class Live:
             return
         log.error("files.refused", **detail, message=following.message)
         for problem in following.problems:
-            log.error(
+            log.log(
+                logging.ERROR if problem.severity is Severity.ERROR else logging.WARNING,
                 "files.problem",
                 file=problem.place.file,
                 line=problem.place.line,
@@ -296,6 +312,7 @@ class Live:
                 notes={FILES_DIGEST: verdict.digest},
             )
         except GuardRefused as error:
+            self._guarded(error.guards)
             plan = await plan_against(self._store, desired, now_ms=verdict.at_ms)
             return replace(verdict, outcome=Outcome.WAITING, message=error.message, plan=plan)
         await self._store.write_note(FILES_DIGEST, verdict.digest)
@@ -306,3 +323,12 @@ class Live:
         problems = check_references(desired, self._environ)
         if problems:
             raise ConfigurationInvalid(problems)
+
+
+def _oldest_secrets(state: State) -> dict[str, int]:
+    oldest: dict[str, int] = {}
+    for resource in state.resources.values():
+        if resource.secret is not None:
+            kind = str(resource.spec["type"])
+            oldest[kind] = min(oldest.get(kind, resource.secret.created_ms), resource.secret.created_ms)
+    return oldest

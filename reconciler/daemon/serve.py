@@ -21,6 +21,7 @@ import uvicorn
 import uvloop
 
 from reconciler.clock import SystemClock
+from reconciler.daemon.gauges import Gauges
 from reconciler.daemon.live import Live
 from reconciler.daemon.notices import Notices
 from reconciler.daemon.retention import keep_finite
@@ -146,7 +147,9 @@ class _Daemon:
             on_change=options.on_change,
             swapped=self._swapped,
             reported=lambda following: metrics.reloaded(following.outcome.value),
+            guarded=metrics.guards_refused,
         )
+        self._gauges = Gauges(live=self._live, metrics=metrics, clock=clock)
         self._notices = Notices(
             store=store,
             snapshot=lambda: self._live.snapshot,
@@ -191,6 +194,7 @@ class _Daemon:
                 sender=sender,
                 dispatcher=self._dispatcher,
                 syncs=self._syncs,
+                measure=self._gauges.measure,
             )
         )
 
@@ -211,6 +215,7 @@ class _Daemon:
                     group.create_task(self._notices.run(), name="notices")
                     group.create_task(self._follow_store(), name="follow-store")
                     group.create_task(self._keep_finite(), name="retention")
+                    group.create_task(self._gauges.run(self._stopping), name="lag")
                     if watch is not None:
                         group.create_task(self._follow_files(watch), name="follow-files")
                     serving = group.create_task(server.serve([listener]), name="http")

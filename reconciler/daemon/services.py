@@ -17,9 +17,10 @@ from reconciler.plan.guards import flags_of
 from reconciler.plan.render_json import plan_value
 from reconciler.web.services import Files, Reloaded, Rotated, Services
 from reconciler.web.times import iso
+from reconciler.web.waiting import oldest_due_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from reconciler.clock import Clock
     from reconciler.daemon.live import Following, Live
@@ -57,6 +58,7 @@ class DaemonServices(Services):
         sender: Sender,
         dispatcher: Dispatcher,
         syncs: SyncRunner,
+        measure: Callable[[], None],
     ) -> None:
         self._live = live
         self._store = store
@@ -68,6 +70,7 @@ class DaemonServices(Services):
         self._sender = sender
         self._dispatcher = dispatcher
         self._syncs = syncs
+        self._measure = measure
 
     @property
     def snapshot(self) -> Snapshot:
@@ -103,6 +106,9 @@ class DaemonServices(Services):
 
     async def refresh(self) -> None:
         await self._live.follow_store()
+
+    def measure(self) -> None:
+        self._measure()
 
     def deliveries_waiting(self, hook_ids: Collection[str]) -> None:
         self._dispatcher.wake(hook_ids)
@@ -163,7 +169,7 @@ class DaemonServices(Services):
         snapshot = self._live.snapshot
         stats = await self._store.stats()
         now_ms = self._clock.now_ms()
-        oldest_ms = 0 if stats.oldest_due_ms is None else max(0, now_ms - stats.oldest_due_ms)
+        due_ms = oldest_due_ms(await self._store.ready(), snapshot, self._live.gone)
         problem = self._live.store_problem
         return {
             "generation": snapshot.generation,
@@ -171,7 +177,7 @@ class DaemonServices(Services):
             "serial": snapshot.serial,
             "queue": {
                 **{status.value: count for status, count in sorted(stats.by_status.items())},
-                "oldest_waiting_ms": oldest_ms,
+                "oldest_waiting_ms": 0 if due_ms is None else max(0, now_ms - due_ms),
             },
             "workers": self._dispatcher.status(),
             "syncs": {"waiting": stats.syncs_waiting, "running": stats.syncs_running},

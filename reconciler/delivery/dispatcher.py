@@ -68,6 +68,8 @@ class Dispatcher:
         self._metrics = metrics
         self._attempted = attempted
         self._rota = Rota(slots)
+        if metrics is not None:
+            metrics.in_flight.set_function(lambda: self._rota.in_flight)
         self._settler = Settler(
             store=store, clock=clock, owner=owner, recorded=self._recorded, recovered=self._start_turns
         )
@@ -201,6 +203,8 @@ class Dispatcher:
     async def _take_turn(self, turn: Turn) -> None:
         lane, claim = turn.lane, turn.held.claim
         hook = self._snapshot().outgoing.get(claim.hook_id)
+        if hook is not None and not (hook.enabled and lane.is_open):
+            hook = None  # it shut after the turn was given
         openings = lane.breaker.openings
         attempted = None
         try:
@@ -216,7 +220,7 @@ class Dispatcher:
         del self._under_way[id(turn)]
         if self._stopping and not self._under_way:
             self._idle.set()
-        if hook is None or attempted is None:  # deleted: the store knows what becomes of it
+        if hook is None or attempted is None:  # deleted or shut: the store knows what becomes of it
             self._settler.give_back([claim])
             return
         self._intake.ended(lane)
@@ -248,7 +252,6 @@ class Dispatcher:
         if self._metrics is not None:
             for status, count in ended.items():
                 self._metrics.ended(status, count)
-            self._metrics.in_flight.set(self._rota.in_flight)
 
     # -- telling ---------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import structlog
 from reconciler.errors import ReconcilerError
 from reconciler.metrics import CONTENT_TYPE
 from reconciler.web.answers import Answer, json_answer
+from reconciler.web.waiting import oldest_due_ms
 
 if TYPE_CHECKING:
     from reconciler.web.endpoint import Call
@@ -47,6 +48,7 @@ class Health:
 
     async def metrics(self, _call: Call) -> Answer:
         """Everything that is counted, with fresh figures of the store."""
+        self._services.measure()
         self._count_breakers()
         await self._count_store()
         return Answer(HTTPStatus.OK, self._services.metrics.exposition(), content_type=CONTENT_TYPE.encode("ascii"))
@@ -59,18 +61,19 @@ class Health:
         self._counted_s = now_s
         metrics = services.metrics
         try:
-            stats = await services.store.stats()
+            stats, ready = await services.store.stats(), await services.store.ready()
         except ReconcilerError as error:
             log.warning("metrics.store-unavailable", code=error.code, reason=error.message)
             metrics.store_up.set(0)
             return
         metrics.store_up.set(1)
         now_ms = services.clock.now_ms()
-        oldest_ms = now_ms if stats.oldest_due_ms is None else stats.oldest_due_ms
+        due_ms = oldest_due_ms(ready, services.snapshot, services.gone)
         metrics.set_queue(
             {status.value: count for status, count in stats.by_status.items()},
-            oldest_waiting_s=(now_ms - oldest_ms) / 1000,
+            oldest_waiting_s=0.0 if due_ms is None else (now_ms - due_ms) / 1000,
         )
+        metrics.executed(int(stats.engine.get("statements", 0)))
         metrics.syncs_waiting.set(stats.syncs_waiting)
         metrics.syncs_running.set(stats.syncs_running)
         metrics.hooks_gone.set(stats.gone)

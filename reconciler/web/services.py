@@ -106,6 +106,10 @@ class Services(Protocol):
         """Catch up with the store's state, because it turned out to have moved."""
         ...
 
+    def measure(self) -> None:
+        """Bring those metrics up to date that only the whole process knows: they are about to be read."""
+        ...
+
     def deliveries_waiting(self, hook_ids: Collection[str]) -> None:
         """Deliveries to these hooks are on disk and due: wake the dispatcher. Never blocks."""
         ...
