@@ -6,6 +6,7 @@ import asyncio
 import os
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.memory import uncollected
@@ -81,10 +82,10 @@ def _plan_only(options: ReconcileOptions) -> Plan:
         from reconciler.plan import to_json
 
         write_whole(options.out, to_json(planned.plan))
-    command = _apply_command(options)
-    show_plan(planned, options.format_, command)
+    is_comment = options.format_ == "markdown"  # read where the plan is downloaded, not where it was made
+    show_plan(planned, options.format_, _apply_command(options, in_folder=not is_comment))
     if options.out is not None:
-        note(f"saved; apply it with: {one_line(command)}")
+        note(f"saved; apply it with: {one_line(_apply_command(options))}")
     return planned.plan
 
 
@@ -109,9 +110,10 @@ def _plan_and_apply(options: ReconcileOptions) -> Plan:
     return plan
 
 
-def _apply_command(options: ReconcileOptions) -> str:
-    """What applies the plan that is shown, as it can be pasted into a shell."""
-    words = ["reconcile", *(["apply", options.out] if options.out else [])]
+def _apply_command(options: ReconcileOptions, *, in_folder: bool = True) -> str:
+    """What applies the plan that is shown, as it can be pasted into a shell; with or without the plan's folder."""
+    saved = options.out if options.out is None or in_folder else Path(options.out).name
+    words = ["reconcile", *(["apply", saved] if saved else [])]
     words += [word for path in options.files for word in ("-f", path)]
     is_said = options.store in (DEFAULT_STORE, os.environ.get("RECONCILER_STORE"))
     if not is_said and options.store.startswith("sqlite:"):  # the URL of a server may hold a password
