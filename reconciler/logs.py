@@ -7,10 +7,11 @@ there for the day on which something does.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
-from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias, cast
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -37,6 +38,26 @@ def redact(text: str) -> str:
     return text
 
 
+class _Lossy:
+    """A stream that drops what it cannot write.
+
+    The log often shares a disk with the store. When that disk is full, or whoever read the log has gone, a line is
+    lost; it must not raise where it was logged, since there the daemon has an answer to give.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 class _Redacted:
     """A renderer whose line has passed the filter."""
 
@@ -54,8 +75,10 @@ def configure_logs(*, level: str = "info", format: LogFormat = "auto", stream: T
     """
     import structlog  # noqa: PLC0415 - only a process that logs pays for it
 
-    target = stream or sys.stderr
-    as_json = format == "json" or (format == "auto" and not target.isatty())
+    watched = stream or sys.stderr
+    colors = watched.isatty()
+    target = cast("TextIO", _Lossy(watched))  # a logger only writes and flushes
+    as_json = format == "json" or (format == "auto" and not colors)
     threshold = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -63,7 +86,7 @@ def configure_logs(*, level: str = "info", format: LogFormat = "auto", stream: T
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
-    ending = _ending(as_json=as_json, colors=target.isatty())
+    ending = _ending(as_json=as_json, colors=colors)
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),

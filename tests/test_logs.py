@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -25,6 +26,21 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+class Full(io.StringIO):
+    """A stream on a full disk, until there is room again."""
+
+    room = False
+
+    def write(self, text: str) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+    def flush(self) -> None:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +103,19 @@ def test_setting_up_twice_logs_once() -> None:
     logging.getLogger("x").warning("once")
     assert first.getvalue() == ""
     assert len(second.getvalue().splitlines()) == 1
+
+
+def test_a_line_is_lost_rather_than_raised_when_the_disk_is_full(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever logs goes on with its work, and later lines are written again."""
+    stream = Full()
+    configure_logs(stream=stream)
+    structlog.get_logger().error("store.unavailable")
+    logging.getLogger("uvicorn.error").error("library")
+    stream.room = True
+    structlog.get_logger().info("room again")
+    logging.getLogger("uvicorn.error").warning("and here")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["room again", "and here"]
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
