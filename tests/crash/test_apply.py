@@ -13,7 +13,7 @@ import pytest
 
 @pytest.mark.parametrize("apply", ["first", "next"])
 def test_state_is_the_old_or_the_new_one_wherever_an_apply_is_killed(apply: str, tmp_path: Path) -> None:
-    """One that makes key and store, and one with every kind of change; power may fail at any page after the commit."""
+    """One that makes key and store, and one of every kind of change; power may fail at any page after the commit."""
     walk = Path(__file__).with_name("walk_apply.py")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("RECONCILER_")}
     done = subprocess.run(

@@ -217,7 +217,7 @@ def test_first_signal_drains_and_ends_with_0(tmp_path: Path, receiver: Any, star
 def test_guarded_deletion_waits_until_it_is_approved_as_the_status_says(
     tmp_path: Path, receiver: Any, start_daemon: Callable[..., Any], reconcile: Callable[..., Any]
 ) -> None:
-    """A protected webhook that vanishes from the files stays in force; the command that the status shows lets it go."""
+    """A protected webhook that vanishes from the files stays in force; the command in the status lets it go."""
     document = json.loads(hooks_yaml(receiver.url))
     document["bots"]["b"]["webhooks"]["h"]["protected"] = True
     path = tmp_path / "hooks.yaml"
