@@ -272,3 +272,20 @@ def statuses(bench: Any) -> list[str]:
     """The states of all deliveries."""
     page = asyncio.run(bench.store.deliveries(DeliveryFilter(), cursor=None, limit=10))
     return [delivery.status.value for delivery in page.items]
+
+
+def test_two_names_can_be_swapped_back_once_the_first_swap_is_no_longer_written_down(bench: Any) -> None:
+    """What is dealt with is known by the next apply that writes anything, and forgotten along with its line."""
+    one = {"type": "conversation.started", "url": "https://a.example.com"}
+    two = one | {"url": "https://b.example.com"}
+    bench.apply({"b": {"webhooks": {"x": one, "y": two}}})
+    first = bench.hook("b/x").id
+    swapped = {"x": two | {"moved_from": "y"}, "y": one | {"moved_from": "x"}}
+    bench.apply({"b": {"webhooks": swapped}})
+    assert bench.hook("b/y").id == first
+    bench.apply({"b": {"name": "B", "webhooks": {"x": two, "y": one}}})
+    assert bench.hook("b/y").moved_from == ()
+
+    bench.apply({"b": {"name": "B", "webhooks": {"x": one | {"moved_from": "y"}, "y": two | {"moved_from": "x"}}}})
+
+    assert bench.hook("b/x").id == first
