@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from reconciler.model.hook import NOTIFY_ADDRESS, EventType
 from reconciler.model.resource import Key, Kind
 from reconciler.plan.plan import Action, Guard
-from reconciler.plan.words import counted, participle, traffic_counted
+from reconciler.plan.swallowed import SWALLOWED
+from reconciler.plan.words import counted, participle, place_words, traffic_counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -68,7 +69,7 @@ def guards_of(
     found = list(_protected(lost))
     if not allow.all:
         found += _emptied(desired, state, allow)
-        found += _many(lost, state)
+        found += _many(lost, state, changes)
         found += _missed(lost, observed)
     return tuple(found)
 
@@ -112,7 +113,7 @@ def _emptied(desired: Desired, state: State, allow: Allowance) -> Iterator[Guard
     )
 
 
-def _many(lost: Sequence[tuple[Change, Resource]], state: State) -> Iterator[Guard]:
+def _many(lost: Sequence[tuple[Change, Resource]], state: State, changes: Sequence[Change]) -> Iterator[Guard]:
     existing = sum(1 for key in state.resources if key.kind is Kind.WEBHOOK)
     if existing < EXISTING_MIN:
         return
@@ -123,9 +124,18 @@ def _many(lost: Sequence[tuple[Change, Resource]], state: State) -> Iterator[Gua
             message=(
                 f"{len(lost)} of {existing} webhooks ({len(lost) * 100 // existing} %) would be deleted or replaced;"
                 f" more than {DELETIONS_MAX}, or {DELETIONS_SHARE_MAX * 100:.0f} %, at once must be allowed"
+                f"{_cause(changes)}"
             ),
             allow=ALLOW_ALL,
         )
+
+
+def _cause(changes: Sequence[Change]) -> str:
+    """Where many webhooks have probably gone by mistake."""
+    for change in changes:
+        if any(warning.code == SWALLOWED for warning in change.warnings):
+            return f". A text of `{change.address}` has taken some in, see {place_words(change.file, change.line)}"
+    return ""
 
 
 def _missed(lost: Sequence[tuple[Change, Resource]], observed: Mapping[str, Observation]) -> Iterator[Guard]:

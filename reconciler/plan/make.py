@@ -17,6 +17,7 @@ from reconciler.plan.likeness import rename_hints
 from reconciler.plan.moves import Pairing, pair
 from reconciler.plan.plan import Action, Base, Change, FieldChange, Plan, PlanWarning, Summary
 from reconciler.plan.rotation import rotates, switches_secret_source
+from reconciler.plan.swallowed import with_swallowed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +63,7 @@ def make(
         else:
             unchanged += 1
     changes.extend(_delete(resource, desired, pairing) for resource in pairing.removed)
-    changes.sort(key=_rank)
+    changes = sorted(with_swallowed(changes), key=_rank)
     seen = observed or {}
     return Plan(
         base=Base(lineage=state.lineage, serial=state.serial),

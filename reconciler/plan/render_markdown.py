@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.model.hook import EventType
+from reconciler.model.resource import Kind
 from reconciler.plan.compare import UNEXPLAINED
 from reconciler.plan.consequences import GRAVE
 from reconciler.plan.escape import harmless
@@ -12,6 +14,7 @@ from reconciler.plan.guards import flags_of
 from reconciler.plan.lines import line_diff
 from reconciler.plan.markdown_text import code, fenced, html_code, prose, row
 from reconciler.plan.plan import Action
+from reconciler.plan.swallowed import SWALLOWED
 from reconciler.plan.words import (
     counted,
     field_place,
@@ -28,7 +31,7 @@ from reconciler.plan.words import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from reconciler.plan.plan import Change, FieldChange, Plan
+    from reconciler.plan.plan import Change, FieldChange, Plan, PlanWarning
 
 __all__ = ["CHARACTERS_MAX", "MARKER", "render_markdown"]
 
@@ -47,8 +50,9 @@ _SIGNS = {
     Action.CREATE: "🟢",
 }
 _ENDING = frozenset({Action.DELETE, Action.REPLACE, Action.ROTATE})
-_TOLD = GRAVE | {"looks-renamed", UNEXPLAINED}
+_TOLD = GRAVE | {"looks-renamed", SWALLOWED, UNEXPLAINED}
 """Warnings that are told in the table whatever the change."""
+_WHOLE = "the whole plan"
 _LISTED_MAX = 100
 """Addresses in a list that stands in for details."""
 
@@ -163,12 +167,10 @@ class _Concern:
 def _attention(plan: Plan) -> Iterator[_Concern]:
     for guard in plan.guards:
         reason = f"{guard.message}; allow it with `{guard.allow}`"
-        yield _Concern(sign="⛔ guard", subject=guard.address or "the whole plan", reasons=(reason,))
+        yield _Concern(sign="⛔ guard", subject=guard.address or "", reasons=(reason,))
     starting: list[Change] = []
     for change in plan.changes:
-        reasons = [
-            warning.message for warning in change.warnings if change.action in _ENDING or warning.code in _TOLD
-        ]
+        reasons = [warning.message for warning in change.warnings if _is_told(change, warning)]
         if change.action is Action.CREATE and {warning.code for warning in change.warnings} == {"traffic-starts"}:
             starting.append(change)
             continue
@@ -190,13 +192,19 @@ def _attention(plan: Plan) -> Iterator[_Concern]:
         )
 
 
+def _is_told(change: Change, warning: PlanWarning) -> bool:
+    """Whether a warning stands in the table, and so not beside the change once more."""
+    return change.action in _ENDING or warning.code in _TOLD
+
+
 def _attention_table(concerns: Sequence[_Concern], detail: _Detail) -> Iterator[str]:
     if detail.attention_in_full:
         yield row("", "What", "Why", "Where")
         yield row(*["---"] * 4)
         for concern in concerns:
             reasons = "<br>".join(prose(reason) for reason in concern.reasons)
-            yield row(concern.sign, code(concern.subject), reasons, code(concern.place) if concern.place else "")
+            subject = code(concern.subject) if concern.subject else _WHOLE
+            yield row(concern.sign, subject, reasons, code(concern.place) if concern.place else "")
         return
     groups: dict[str, list[str]] = {}
     for concern in concerns:
@@ -204,7 +212,8 @@ def _attention_table(concerns: Sequence[_Concern], detail: _Detail) -> Iterator[
     for sign, subjects in groups.items():
         shown = subjects[: detail.attention_max]
         more = f" and {len(subjects) - len(shown)} more" if len(shown) < len(subjects) else ""
-        yield f"- {sign} ({len(subjects)}): {' '.join(code(subject) for subject in shown)}{more}"
+        named = " ".join(code(subject) if subject else _WHOLE for subject in shown)
+        yield f"- {sign} ({len(subjects)}): {named}{more}"
 
 
 def _details(change: Change, *, whole_bodies: bool) -> Iterator[str]:
@@ -217,12 +226,21 @@ def _details(change: Change, *, whole_bodies: bool) -> Iterator[str]:
     yield ""
     edits = (line for field in change.fields for line in _diff(change, field, whole_bodies=whole_bodies))
     yield fenced(list(edits), "diff")
-    calm = [warning.message for warning in change.warnings]
+    calm = [warning.message for warning in change.warnings if not _is_told(change, warning)]
+    if change.kind is Kind.WEBHOOK and change.action is Action.RENAME:
+        calm.insert(0, _kept(change))
     if calm:
         yield ""
         yield from (f"- {prose(message)}" for message in calm)
     yield ""
     yield "</details>"
+
+
+def _kept(change: Change) -> str:
+    """What a renamed webhook takes along, which is what a rename is for."""
+    if any(field.path == "secret" for field in change.fields):
+        return "id and log stay"
+    return "id, secret, URL and log stay" if change.type == EventType.SYNC_TRIGGER else "id, secret and log stay"
 
 
 def _diff(change: Change, field: FieldChange, *, whole_bodies: bool) -> Iterator[str]:
