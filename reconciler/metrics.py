@@ -15,6 +15,7 @@ from prometheus_client import (
     GCCollector,
     Histogram,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.metrics import MetricWrapperBase
@@ -35,6 +36,37 @@ _ATTEMPT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.
 _SYNC_S = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
 _BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
+EVENTS = (
+    "sync.success",
+    "sync.failure",
+    "conversation.started",
+    "conversation.escalated",
+    "conversation.claimed",
+    "conversation.released",
+)
+REJECTIONS = (
+    "unauthorized",
+    "forbidden",
+    "method-not-allowed",
+    "unsupported-media-type",
+    "too-large",
+    "invalid",
+    "disconnected",
+    "store-unavailable",
+    "internal",
+)
+TRIGGERS = ("queued", "joined", "disabled", "not_found", "too_large", "disconnected", "unavailable")
+ENDS = ("delivered", "exhausted", "refused", "cancelled", "expired")
+OUTCOMES = (
+    *("2xx", "3xx", "4xx", "5xx"),
+    *("timeout", "dns", "connect", "tls", "disconnected", "protocol", "egress", "unrenderable", "internal"),
+)
+PURPOSES = ("delivery", "test", "sync")
+SYNCS = ("success", "failure", "deferred", "lost")
+RELOADS = ("current", "applied", "waiting", "invalid", "failed")
+GUARDS = ("protected", "traffic", "mass-delete", "empty-configuration")
+"""What a label may be. Each is there from the start with a count of 0: `increase` cannot see how a series begins."""
+
 _BREAKER_STATES = ("closed", "open", "half_open")
 _CLASS_DIVISOR = 100
 
@@ -50,11 +82,12 @@ _Family = TypeVar("_Family", bound=MetricWrapperBase)
 
 
 class _ByLabel(dict[str, _Family]):
-    """The children of a family with one label, each looked up once."""
+    """The children of a family with one label, each looked up once; `known` are there from the start."""
 
-    def __init__(self, family: _Family) -> None:
+    def __init__(self, family: _Family, known: Iterable[str] = ()) -> None:
         super().__init__()
         self._family = family
+        self.update((label, family.labels(label)) for label in known)
 
     def __missing__(self, label: str) -> _Family:
         child = self._family.labels(label)
@@ -66,6 +99,7 @@ class Metrics:
     """Everything that is counted. One instance a process, passed in where it is needed."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each that nobody asks for
         self.registry = registry or CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -88,7 +122,8 @@ class Metrics:
     def _make_ingest(self) -> None:
         registry = self.registry
         self._accepted = _ByLabel(
-            Counter("reconciler_events_accepted", "Events stored for the first time.", ["event"], registry=registry)
+            Counter("reconciler_events_accepted", "Events stored for the first time.", ["event"], registry=registry),
+            EVENTS,
         )
         self._duplicates = Counter(
             "reconciler_events_duplicate", "Events whose id was known already.", registry=registry
@@ -96,7 +131,8 @@ class Metrics:
         self._rejected = _ByLabel(
             Counter(
                 "reconciler_events_rejected", "Posts of events that were not accepted.", ["reason"], registry=registry
-            )
+            ),
+            REJECTIONS,
         )
         self.ingest_seconds = Histogram(
             "reconciler_ingest_duration_seconds",
@@ -107,18 +143,21 @@ class Metrics:
         self._triggers = _ByLabel(
             Counter(
                 "reconciler_triggers", "Calls of trigger URLs by what came of them.", ["outcome"], registry=registry
-            )
+            ),
+            TRIGGERS,
         )
 
     def _make_deliveries(self) -> None:
         registry = self.registry
         self._ended = _ByLabel(
-            Counter("reconciler_deliveries", "Deliveries that came to an end.", ["status"], registry=registry)
+            Counter("reconciler_deliveries", "Deliveries that came to an end.", ["status"], registry=registry),
+            ENDS,
         )
         self._attempts = _ByLabel(
             Counter(
                 "reconciler_attempts", "Requests made, by class of answer or error.", ["outcome"], registry=registry
-            )
+            ),
+            OUTCOMES,
         )
         self._attempt_seconds = _ByLabel(
             Histogram(
@@ -158,12 +197,15 @@ class Metrics:
                 "Requests that the egress guard did not let out.",
                 ["purpose"],
                 registry=registry,
-            )
+            ),
+            PURPOSES,
         )
 
     def _make_syncs(self) -> None:
         registry = self.registry
-        self._syncs = _ByLabel(Counter("reconciler_syncs", "Syncs that ended.", ["outcome"], registry=registry))
+        self._syncs = _ByLabel(
+            Counter("reconciler_syncs", "Syncs that ended.", ["outcome"], registry=registry), SYNCS
+        )
         self.sync_seconds = Histogram(
             "reconciler_sync_duration_seconds",
             "From the start of a sync to its end.",
@@ -196,7 +238,8 @@ class Metrics:
     def _make_configuration(self) -> None:
         registry = self.registry
         self._reloads = _ByLabel(
-            Counter("reconciler_reloads", "Looks at the followed files by outcome.", ["outcome"], registry=registry)
+            Counter("reconciler_reloads", "Looks at the followed files by outcome.", ["outcome"], registry=registry),
+            RELOADS,
         )
         self.generation = Gauge(
             "reconciler_generation", "How often this process has swapped its snapshot.", registry=registry
@@ -216,7 +259,8 @@ class Metrics:
         )
         self.hooks_gone = Gauge("reconciler_hooks_gone", "Webhooks whose receiver answered 410.", registry=registry)
         self._guards = _ByLabel(
-            Counter("reconciler_guard_refusals", "Applies that a guard refused.", ["guard"], registry=registry)
+            Counter("reconciler_guard_refusals", "Applies that a guard refused.", ["guard"], registry=registry),
+            GUARDS,
         )
         self._secret_age = Gauge(
             "reconciler_secret_age_seconds",

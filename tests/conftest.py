@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
+import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,6 +36,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def rewrite(request: pytest.FixtureRequest) -> bool:
     """Whether golden files are to be written anew."""
     return bool(request.config.getoption("--rewrite"))
+
+
+@pytest.fixture
+def promtool() -> str:
+    """The path of promtool, from the system or from where scripts/promtool.sh puts it."""
+    tools = Path(__file__).parents[1] / "build" / "tools"
+    found = shutil.which("promtool", path=f"{os.environ.get('PATH', '')}:{tools}")
+    if found is None:
+        pytest.skip("promtool is not here, so that nothing of it was checked (scripts/promtool.sh gets it)")
+    return found
 
 
 @dataclass(slots=True)

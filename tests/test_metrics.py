@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from reconciler.daemon.live import Outcome
 from reconciler.metrics import Metrics, outcome_class
+from reconciler.model.delivery import AttemptError, DeliveryStatus
+from reconciler.model.hook import EventType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def samples(metrics: Metrics) -> dict[str, float]:
@@ -77,6 +85,30 @@ def test_every_verb_moves_its_figure() -> None:
             "reconciler_leases_lost_total": 4,
         }.items()
     )
+
+
+def test_every_known_label_is_there_from_the_start() -> None:
+    """An alert sees a first failure only where there was a 0 before it; the sets are those of the program."""
+    found = samples(Metrics())
+    expected: dict[str, Iterable[str]] = {
+        "events_accepted_total event": set(EventType) - {EventType.SYNC_TRIGGER},
+        "deliveries_total status": set(DeliveryStatus) - {DeliveryStatus.PENDING, DeliveryStatus.SENDING},
+        "attempts_total outcome": {"2xx", "3xx", "4xx", "5xx", *AttemptError},
+        "reloads_total outcome": set(Outcome) - {Outcome.NOT_FOLLOWING},
+        "guard_refusals_total guard": {"protected", "traffic", "mass-delete", "empty-configuration"},
+        "events_rejected_total reason": {"store-unavailable", "unauthorized", "forbidden", "invalid"},
+        "triggers_total outcome": {"queued", "joined", "not_found", "unavailable"},
+        "syncs_total outcome": {"success", "failure", "deferred", "lost"},
+        "egress_refusals_total purpose": {"delivery", "test", "sync"},
+    }
+    missing = [
+        f"{name}={value}"
+        for name, values in expected.items()
+        for value in map(str, values)
+        if found.get(f"reconciler_{name}={value}") != 0
+    ]
+    assert missing == []
+    assert not [name for name in found if "_created" in name]
 
 
 def test_what_is_set_is_shown_and_what_is_gone_is_not() -> None:
