@@ -42,6 +42,7 @@ _COLOURS = {
     Action.CREATE: "32",
 }
 _LINE_COLOURS = {"-": "31", "+": "32", "@": "2"}
+_WORDS_WIDTH_MIN = 20
 _PATH_WIDTH_MAX = 32
 """Beyond it a long path no longer moves the values of all others to the right."""
 
@@ -60,7 +61,7 @@ class _Paint:
         self._color = color
 
     def __call__(self, code: str, text: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self._color and text else text
+        return f"\x1b[{code}m{text}\x1b[0m" if self._color and code and text else text
 
 
 def _lines(plan: Plan, paint: _Paint, width: int | None) -> Iterator[str]:
@@ -70,13 +71,13 @@ def _lines(plan: Plan, paint: _Paint, width: int | None) -> Iterator[str]:
     for drift in plan.drift:
         since = f" since {drift.since}" if drift.since else ""
         yield f"{paint('1;33', f'drift {harmless(drift.address)}')}  {paint('2', f'{drift.code}{since}')}"
-        yield f"    {harmless(drift.message)}"
-        yield f"    cleared by: {harmless(drift.clears)}"
+        yield from _words("    ", harmless(drift.message), width)
+        yield from _words("    cleared by: ", harmless(drift.clears), width)
         yield ""
     for guard in plan.guards:
         subject = harmless(guard.address) if guard.address else "the whole plan"
         yield f"{paint('1;31', f'guard {subject}')}  {paint('2', guard.code)}"
-        yield f"    {harmless(guard.message)}"
+        yield from _words("    ", harmless(guard.message), width)
         yield f"    to allow it: {harmless(guard.allow)}"
         yield ""
     yield paint("1", summary_line(plan))
@@ -87,11 +88,13 @@ def _block(plan: Plan, change: Change, paint: _Paint, width: int | None) -> Iter
     details = [harmless(change.type)] if change.type else []
     if place := place_words(change.file, change.line):
         details.append(place)
-    yield "  ".join((paint(f"1;{_COLOURS[change.action]}", head), *(paint("2", detail) for detail in details)))
-    for warning in change.warnings:
-        yield f"    {paint('1;33', '!')} {harmless(warning.message)}"
-    if traffic := traffic_words(change, plan.observed.get(change.address)):
-        yield f"    {paint('1;33', '!')} {traffic}"
+    is_wide = width is not None and len("  ".join((head, *details))) > width
+    painted = (paint(f"1;{_COLOURS[change.action]}", head), "  ".join(paint("2", detail) for detail in details))
+    yield ("\n    " if is_wide else "  ").join(filter(None, painted))
+    for message in _messages(plan, change):
+        first, *others = _words("    ! ", message, width)
+        yield first.replace("!", paint("1;33", "!"), 1)
+        yield from others
     paths = [harmless(field.path) for field in change.fields]
     path_width = max((len(path) for path in paths if len(path) <= _PATH_WIDTH_MAX), default=0)
     for field, path in zip(change.fields, paths, strict=True):
@@ -106,6 +109,25 @@ def _block(plan: Plan, change: Change, paint: _Paint, width: int | None) -> Iter
             yield f"    {path:<{path_width}}  {field_value(field, field.before)}"
         else:
             yield from _edit(field, f"    {path:<{path_width}}", where, paint, width)
+
+
+def _messages(plan: Plan, change: Change) -> Iterator[str]:
+    """What one should know before deciding on a change."""
+    yield from (harmless(warning.message) for warning in change.warnings)
+    if traffic := traffic_words(change, plan.observed.get(change.address)):
+        yield traffic
+
+
+def _words(lead: str, text: str, width: int | None) -> Iterator[str]:
+    """A sentence after `lead`, broken between words where it is wider than the terminal."""
+    if width is None or len(lead) + len(text) <= width:
+        yield lead + text
+        return
+    from textwrap import wrap  # noqa: PLC0415 - only on a terminal
+
+    indent = " " * len(lead)
+    lines = wrap(text, max(width - len(lead), _WORDS_WIDTH_MIN), break_long_words=False, break_on_hyphens=False)
+    yield from (f"{indent if number else lead}{line}" for number, line in enumerate(lines))
 
 
 def _text(field: FieldChange, paint: _Paint) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.model.resource import Kind
 from reconciler.plan import Action, Change, FieldChange, Observation, Plan, render_text
-from reconciler.plan.plan import Base, Summary
+from reconciler.plan.plan import Base, Drift, Guard, PlanWarning, Summary
 
 if TYPE_CHECKING:
     from typing import Any
@@ -54,7 +54,8 @@ def test_a_change_is_a_block_with_its_place() -> None:
 
 def test_a_field_that_does_not_fit_takes_two_lines() -> None:
     """The width breaks fields, and never shortens them."""
-    assert render_text(plan_of(URL), width=40).splitlines()[1:4] == [
+    assert render_text(plan_of(URL), width=60).splitlines()[:4] == [
+        "~ change webhook a/x  conversation.started  hooks.yaml:7",
         "    url",
         "        - https://a.example.com",
         "        + https://b.example.com",
@@ -91,3 +92,42 @@ def test_traffic_stands_beside_what_ends_it() -> None:
     deleted = render_text(plan_of(replace(URL, action=Action.DELETE), observed=observed))
     assert "212 deliveries in 24 h, last 2026-03-10T12:00:00Z, 4 waiting will be cancelled" in deleted
     assert "212" not in render_text(plan_of(URL, observed=observed))
+
+
+def test_what_was_never_used_is_said_where_something_ends() -> None:
+    """It tells whoever decides that nobody will miss it; to an edit it says nothing."""
+    untouched = {"a/x": Observation()}
+    trigger = replace(URL, action=Action.DELETE, type="sync.trigger")
+    assert "! nothing was ever sent" in render_text(plan_of(replace(URL, action=Action.DELETE), observed=untouched))
+    assert "! never called" in render_text(plan_of(trigger, observed=untouched))
+    moved = replace(URL, warnings=(PlanWarning(code="url-changes", message="deliveries go elsewhere"),))
+    assert render_text(plan_of(moved, observed=untouched)) == render_text(plan_of(moved))
+
+
+def test_a_field_written_elsewhere_has_its_own_place() -> None:
+    """The first field's place is the change's, and not said twice."""
+    fields = (
+        replace(URL.fields[0], file="hooks.yaml", line=7),
+        FieldChange(path="timeout", before="10s", after="5s", file="hooks.yaml", line=3),
+        FieldChange(path="description", before="", after="a\nb", file="hooks.yaml", line=9),
+    )
+    lines = render_text(plan_of(replace(URL, fields=fields))).splitlines()
+    assert "    url          https://a.example.com → https://b.example.com" in lines
+    assert "    timeout      10s → 5s  hooks.yaml:3" in lines
+    assert "    description  hooks.yaml:9" in lines
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 140])
+def test_sentences_are_broken_where_the_terminal_ends(width: int) -> None:
+    """Between words, below where they began; the summary line stays one line whatever the width."""
+    said = "the trigger URL changes and the old one stops answering at once, so callers need to be told before"
+    change = replace(URL, warnings=(PlanWarning(code="x", message=said),))
+    guard = Guard(code="protected", address="a/x", message=said, allow="--allow-delete a/x")
+    drift = Drift(address="a/x", code="gone", since=None, message=said, clears=said)
+    *lines, last = render_text(plan_of(change, guards=(guard,), drift=(drift,)), width=width).splitlines()
+    assert max(map(len, lines)) <= max(width, len("        - https://a.example.com"))
+    assert last.startswith("Plan: ")
+    assert " ".join(" ".join(lines).split()).count(said) == 4
+    unbroken = render_text(plan_of(change, guards=(guard,), drift=(drift,)))
+    assert " ".join(unbroken.split()).count(said) == 4
+    assert f"    ! {said}\n" in unbroken
