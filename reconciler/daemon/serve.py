@@ -40,7 +40,7 @@ from reconciler.model.outcome import RETRY_AFTER_MS_MAX
 from reconciler.model.resource import Kind
 from reconciler.model.spec import canonical_webhook, retry_of
 from reconciler.store.connect import companions, open_store
-from reconciler.store.port import Access
+from reconciler.store.port import Access, Latest
 from reconciler.store.seal import Keyring
 from reconciler.sync.runner import SyncRunner
 from reconciler.web.app import build_app
@@ -94,7 +94,7 @@ async def _serve(options: ServeOptions, environ: Mapping[str, str]) -> int:
         stack.push_async_callback(store.close)
         tokens = tokens or _embedded_token(options, mint)
         keyring = await _keyring(options, environ, store, mint)
-        freed = await store.free_leases(due_max_ms=clock.now_ms() + await _longest_wait_ms(store))
+        freed = await store.free_leases(latest=await _latest(store, clock.now_ms()))
         if freed:
             log.info("leases.freed", count=freed)
         sender = AiohttpSender(
@@ -379,11 +379,15 @@ async def _keyring(options: ServeOptions, environ: Mapping[str, str], store: Sto
     return keyring
 
 
-async def _longest_wait_ms(store: Store) -> int:
-    """No delivery was ever told to wait for longer than this: what is due later was written under a wrong clock."""
-    specs = (item.spec for key, item in (await store.read_state()).resources.items() if key.kind is Kind.WEBHOOK)
-    retries = (retry_of(canonical_webhook(spec)) for spec in specs if "url" in spec)
-    return max(RETRY_AFTER_MS_MAX, max(map(longest_wait_ms, retries), default=0))
+async def _latest(store: Store, now_ms: int) -> list[Latest]:
+    """When deliveries can be due at the latest: what is due later was written under a clock that was wrong."""
+    latest = []
+    for key, item in (await store.read_state()).resources.items():
+        if key.kind is Kind.WEBHOOK and item.id is not None and "url" in item.spec:
+            wait_ms = longest_wait_ms(retry_of(canonical_webhook(item.spec)))
+            asked_ms = max(wait_ms, RETRY_AFTER_MS_MAX)
+            latest.append(Latest(item.id, now_ms, now_ms + wait_ms, now_ms + asked_ms))
+    return latest
 
 
 def _first(group: BaseExceptionGroup[ReconcilerError]) -> ReconcilerError:

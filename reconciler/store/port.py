@@ -39,6 +39,7 @@ __all__ = [
     "Commit",
     "Demand",
     "HookReadiness",
+    "Latest",
     "Observed",
     "Page",
     "Pruned",
@@ -97,6 +98,18 @@ class Demand(NamedTuple):
     hook_id: str
     first: int
     retries: int
+
+
+class Latest(NamedTuple):
+    """When deliveries of a hook can be due at the latest, unless a clock was wrong: first attempts, retries.
+
+    `asked_ms` is of retries after a 429 or 503, which may have said when to come again.
+    """
+
+    hook_id: str
+    first_ms: int
+    retry_ms: int
+    asked_ms: int
 
 
 class HookReadiness(NamedTuple):
@@ -238,11 +251,11 @@ class Store(Protocol):
         """
         ...
 
-    async def free_leases(self, *, due_max_ms: int | None = None) -> int:
+    async def free_leases(self, *, latest: Sequence[Latest] = ()) -> int:
         """Make every SENDING delivery PENDING and due, and every running sync waiting; how many of both.
 
-        What is PENDING and due later than `due_max_ms` becomes due then: a clock that was wrong when it was written
-        must not hold it up.
+        What is then due later than `latest` says becomes due then: a clock that was wrong when it was written must
+        not hold it up.
         Only a daemon that alone holds the store may call it, once, before its first claim. What may not become
         PENDING (deleted hooks) ends as CANCELLED; a sync that another one waits behind is absorbed by that.
         """

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler.model.delivery import AttemptError, DeliveryFilter, DeliveryStatus, Fence, Settlement
-from reconciler.store.port import Demand, HookReadiness
+from reconciler.store.port import Demand, HookReadiness, Latest
 
 if TYPE_CHECKING:
     from reconciler.store.port import Store
@@ -192,20 +192,23 @@ async def test_a_lone_daemon_frees_all_leases_after_a_crash(harness: Any, store:
 
 
 async def test_a_lone_daemon_draws_nearer_what_a_wrong_clock_has_put_off(store: Store, given: Any) -> None:
-    """Waiting work of either lane is due at the latest when the daemon says; what is due sooner stays."""
-    await store.accept(
-        [given.event("late", "h"), given.event("soon", "h"), given.event("new", "i", at=80_000)], serial=0
-    )
+    """First attempts are due now, retries within their wait, those that may have been told when within another."""
+    await store.accept([given.event(name, "h", at=1_000) for name in ("late", "soon", "asked", "sent")], serial=0)
     claims = {claim.event_id: claim for claim in await given.claim(store, "h")}
-    settled = [
-        given.settled(claims[name], PENDING, at=2_010, due=due) for name, due in (("late", 90_000), ("soon", 3_000))
-    ]
-    await store.settle(settled, now_ms=2_010)
+    settled = {
+        name: given.settled(claims[name], PENDING, at=2_010, due=due)
+        for name, due in (("late", 90_000), ("soon", 3_000), ("asked", 90_000))
+    }
+    for name in ("late", "soon"):
+        settled[name] = replace(settled[name], attempt=given.attempt(claims[name], at=2_010, status=500))
+    await store.settle(list(settled.values()), now_ms=2_010)
+    await store.accept([given.event("new", "h", at=80_000), given.event("other", "i", at=80_000)], serial=0)
 
-    assert await store.free_leases(due_max_ms=5_000) == 0
+    assert await store.free_leases(latest=[Latest("h", 4_000, 5_000, 6_000)]) == 1
 
-    assert sorted(await store.ready()) == [HookReadiness("h", None, 3_000), HookReadiness("i", 5_000, None)]
-    assert {claim.event_id for claim in await given.claim(store, "h", "i", at=5_000)} == {"late", "soon", "new"}
+    page = await store.deliveries(EVERYTHING, cursor=None, limit=100)
+    due = {delivery.event_id: delivery.next_attempt_ms for delivery in page.items}
+    assert due == {"soon": 3_000, "sent": 1_000, "new": 4_000, "late": 5_000, "asked": 6_000, "other": 80_000}
 
 
 async def test_what_is_redelivered_waits_in_the_lane_of_retries(store: Store, given: Any) -> None:

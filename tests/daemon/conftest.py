@@ -226,11 +226,13 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def reconcile(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the installed command in the test's folder."""
+    """Run the installed command in the test's folder. `within` is a command that runs another one."""
 
-    def run(*arguments: str, env: dict[str, str] | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, env: dict[str, str] | None = None, stdin: str = "", within: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(Path(sys.executable).with_name("reconcile")), *arguments],
+            [*within, str(Path(sys.executable).with_name("reconcile")), *arguments],
             cwd=tmp_path,
             env=_environment(env),
             input=stdin,

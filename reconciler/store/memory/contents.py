@@ -16,9 +16,20 @@ if TYPE_CHECKING:
     from reconciler.model.delivery import Attempt, DeliveryFilter, NewEvent
     from reconciler.model.resource import Key, Resource
     from reconciler.model.sync import NewSync
-    from reconciler.store.port import Commit
+    from reconciler.store.port import Commit, Latest
 
-__all__ = ["DAY_HOURS", "HOUR_MS", "Contents", "Hook", "QueuedSync", "Row", "as_claim", "changed", "matches"]
+__all__ = [
+    "DAY_HOURS",
+    "HOUR_MS",
+    "Contents",
+    "Hook",
+    "QueuedSync",
+    "Row",
+    "as_claim",
+    "changed",
+    "latest_due",
+    "matches",
+]
 
 HOUR_MS = 3_600_000
 DAY_HOURS = 24
@@ -141,6 +152,13 @@ def _refuse_overwriting(kept: Collection[Key], moved_rows: Collection[Key]) -> N
 def _as_stored(resource: Resource) -> Resource:
     """As it comes back from a disk: JSON values of its own."""
     return replace(resource, spec=json.loads(json.dumps(resource.spec)))
+
+
+def latest_due(row: Row, bound: Latest) -> int:
+    """When a delivery can be due at the latest."""
+    if not row.is_retry:
+        return bound.first_ms
+    return bound.asked_ms if row.last_status in (429, 503) else bound.retry_ms
 
 
 def _ended_before(row: Row, at_ms: int) -> bool:

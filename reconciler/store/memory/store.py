@@ -19,6 +19,7 @@ from reconciler.store.memory.contents import (
     Row,
     as_claim,
     changed,
+    latest_due,
     matches,
 )
 from reconciler.store.port import HookReadiness, Observed, Page, Pruned, Stats
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from reconciler.model.delivery import DeliveryFilter, NewEvent, Settlement
-    from reconciler.store.port import Commit, Demand
+    from reconciler.store.port import Commit, Demand, Latest
 
 __all__ = ["MemoryStore"]
 
@@ -151,7 +152,10 @@ class MemoryStore:
             self._hook(delivery.hook_id).hours[event.received_ms // HOUR_MS] += 1
 
     def _hook(self, hook_id: str) -> Hook:
-        return self._data.hooks.setdefault(hook_id, Hook())
+        hook = self._data.hooks.get(hook_id)
+        if hook is None:
+            hook = self._data.hooks[hook_id] = Hook()
+        return hook
 
     # -- queue -----------------------------------------------------------------------------------------------
 
@@ -214,17 +218,18 @@ class MemoryStore:
             if row is not None and row.held_by(Fence(count, owner)):
                 self._requeue(row, due_ms, due_ms)
 
-    async def free_leases(self, *, due_max_ms: int | None = None) -> int:
+    async def free_leases(self, *, latest: Sequence[Latest] = ()) -> int:
         self._writing()
-        for row in self._rows():
-            if row.status is DeliveryStatus.PENDING and due_max_ms is not None and row.due_ms is not None:
-                row.due_ms = min(row.due_ms, due_max_ms)
         sending = [row for row in self._rows() if row.status is DeliveryStatus.SENDING]
         for row in sending:
             self._requeue(row, row.event.received_ms, row.event.received_ms)
         running = [entry for entry in self._data.syncs if entry.owner is not None]
         for entry in running:
             self._release_sync(entry)
+        bounds = {each.hook_id: each for each in latest}
+        for row in self._rows():
+            if row.status is DeliveryStatus.PENDING and row.due_ms is not None and row.hook_id in bounds:
+                row.due_ms = min(row.due_ms, latest_due(row, bounds[row.hook_id]))
         return len(sending) + len(running)
 
     async def ready(self) -> list[HookReadiness]:

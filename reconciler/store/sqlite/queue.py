@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from reconciler.model.delivery import Settlement
-    from reconciler.store.port import Demand
+    from reconciler.store.port import Demand, Latest
     from reconciler.store.sqlite.session import Session
     from reconciler.store.sqlite.writer import Operation
 
@@ -207,12 +207,13 @@ def release(session: Session, operations: Sequence[Operation]) -> None:
         _give_back(session, ((delivery_id, Fence(count, owner), due_ms) for delivery_id, _, count in claims))
 
 
-def free_deliveries(session: Session, due_max_ms: int | None) -> int:
-    """Give back everything that is being sent, due since it was made; nothing is due later than `due_max_ms`."""
-    if due_max_ms is not None:
-        session.execute(sql.DRAW_NEARER, {"latest": due_max_ms})
+def free_deliveries(session: Session, latest: Sequence[Latest]) -> int:
+    """Give back everything that is being sent, due since it was made; then nothing is due later than it may be."""
     rows = session.fetch(sql.ALL_SENDING)
     _give_back(session, ((delivery_id, Fence(count, owner), created) for delivery_id, owner, count, created in rows))
+    bounds = sql.json_list([tuple(each) for each in latest])
+    for lane, place in ((0, 1), (1, 2)):
+        session.execute(sql.DRAW_NEARER, {"latest": bounds, "lane": lane, "place": place})
     return len(rows)
 
 

@@ -230,9 +230,13 @@ INSERT_ATTEMPTS: Final = (
 )
 ATTEMPT_WIDTH: Final = 10
 DRAW_NEARER: Final = (
-    "UPDATE delivery SET due = :latest WHERE n IN (SELECT d.n FROM hook AS h CROSS JOIN json_each('[0, 1]') AS lane "
-    "CROSS JOIN delivery AS d ON d.hook = h.n AND d.lane = lane.value AND d.due > :latest AND d.due IS NOT NULL "
-    "WHERE h.pending > 0 AND d.status = 0)"
+    # Of [[hook's id, first attempts, retries, retries after a 429 or 503], …]: times that none may be due later than.
+    "WITH v AS MATERIALIZED ("
+    "SELECT d.n, iif(d.lane AND d.last_status IN (429, 503), j.value ->> 3, j.value ->> :place) AS latest "
+    "FROM json_each(:latest) AS j CROSS JOIN hook AS h ON h.id = j.value ->> 0 "
+    "CROSS JOIN delivery AS d INDEXED BY live ON d.hook = h.n AND d.lane = :lane AND d.due > j.value ->> :place "
+    "WHERE d.due IS NOT NULL AND d.status = 0) "
+    "UPDATE delivery SET due = v.latest FROM v WHERE delivery.n = v.n AND delivery.due > v.latest"
 )
 ALL_SENDING: Final = (
     "SELECT d.id, d.owner, d.claims, d.created FROM delivery AS d "

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from reconciler.model.delivery import Accepted, Attempt, Claim, Delivery, DeliveryFilter, NewEvent, Settlement
     from reconciler.model.resource import State
     from reconciler.model.sync import NewSync, SyncClaim, SyncTicket
-    from reconciler.store.port import Commit, Demand, HookReadiness, Observed, Page
+    from reconciler.store.port import Commit, Demand, HookReadiness, Latest, Observed, Page
 
 __all__ = ["SqliteStore", "open_sqlite"]
 
@@ -41,8 +41,8 @@ _T = TypeVar("_T")
 _READERS: Final = 2
 
 
-def _free_leases(session: Session, due_max_ms: int | None) -> int:
-    return deliveries_queue.free_deliveries(session, due_max_ms) + syncs.free_syncs(session)
+def _free_leases(session: Session, latest: Sequence[Latest]) -> int:
+    return deliveries_queue.free_deliveries(session, latest) + syncs.free_syncs(session)
 
 
 # What ends goes before what begins, and claims come last, so that they see what was accepted beside them.
@@ -221,8 +221,8 @@ class SqliteStore:
     async def release(self, claims: Sequence[tuple[str, str, int]], *, owner: str, due_ms: int) -> None:
         await self._write(_RELEASE, claims, owner, due_ms)
 
-    async def free_leases(self, *, due_max_ms: int | None = None) -> int:
-        freed: int = await self._write(_FREE_LEASES, due_max_ms)
+    async def free_leases(self, *, latest: Sequence[Latest] = ()) -> int:
+        freed: int = await self._write(_FREE_LEASES, latest)
         return freed
 
     async def ready(self) -> list[HookReadiness]:

@@ -53,6 +53,7 @@ def many(statement: str, width: int) -> str:
         (sql.READY, "SEARCH delivery USING COVERING INDEX live (hook=? AND lane=? AND due>?)"),
         (sql.OLDEST_DUE, "SEARCH delivery USING COVERING INDEX live (hook=? AND lane=? AND due>?)"),
         (sql.ALL_SENDING, "SCAN d USING INDEX live"),
+        (sql.DRAW_NEARER, "SEARCH d USING INDEX live (hook=? AND lane=? AND due>?)"),
         (sql.CANCEL_WAITING, "SEARCH delivery USING INDEX live (hook=?)"),
         (sql.KNOWN_EVENTS, "SEARCH event USING INDEX sqlite_autoindex_event_1 (id=?)"),
         (sql.DELIVERY, "SEARCH d USING INDEX sqlite_autoindex_delivery_1 (id=?)"),
