@@ -54,8 +54,9 @@ def test_a_change_is_a_block_with_its_place() -> None:
 
 def test_a_field_that_does_not_fit_takes_two_lines() -> None:
     """The width breaks fields, and never shortens them."""
-    assert render_text(plan_of(URL), width=60).splitlines()[:4] == [
-        "~ change webhook a/x  conversation.started  hooks.yaml:7",
+    assert render_text(plan_of(URL), width=40).splitlines()[:5] == [
+        "~ change webhook a/x",
+        "    conversation.started  hooks.yaml:7",
         "    url",
         "        - https://a.example.com",
         "        + https://b.example.com",
