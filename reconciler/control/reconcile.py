@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.control.commit import commit_of
 from reconciler.control.observe import observations, shut
-from reconciler.control.secrets import Sealer
+from reconciler.control.secrets import Sealer, require_same_keys
 from reconciler.errors import GuardRefused, PlanStale, ReconcilerError
 from reconciler.plan.compare import differing
 from reconciler.plan.guards import NOTHING_ALLOWED, Allowance, guards_of
@@ -67,8 +67,8 @@ async def apply(
     """Plan and carry it out in one transaction.
 
     Raises GuardRefused for what `allow` does not cover, and PlanStale if the changes are not exactly those of
-    `reviewed`, or if another process applied meanwhile. `notes` are written with the commit; where nothing
-    changes, only those that differ.
+    `reviewed`, or if another process applied meanwhile; StateUnreadable if a secret is to be made under keys that do
+    not open those that stay. `notes` are written with the commit; where nothing changes, only those that differ.
     """
     state = await store.read_state()
     pairing = pair(desired, state)
@@ -91,6 +91,7 @@ async def apply(
         now_ms=now_ms,
     )
     change = commit_of(plan, desired, state, pairing=pairing, sealer=sealer, notes=notes or {})
+    require_same_keys(state, change, keyring)
     serial = await store.commit(change, now_ms=now_ms, verify=_nothing_left_of(desired))
     return Applied(plan=plan, serial=serial)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.control.addresses import webhook_at
-from reconciler.control.secrets import Sealer
+from reconciler.control.secrets import Sealer, opened
 from reconciler.errors import PlanStale, StateUnreadable, UsageError
 from reconciler.store.port import Commit
 
@@ -37,7 +37,8 @@ class Rotated:
 async def rotate(store: Store, address: str, *, keyring: Keyring, mint: Mint, now_ms: int) -> Rotated:
     """Put a new secret into force, with the overlap that the webhook's `rotation` gives the old one.
 
-    Raises UnknownAddress; UsageError for a secret given by reference, which is changed at its source.
+    Raises UnknownAddress; UsageError for a secret given by reference, which is changed at its source; StateUnreadable
+    under keys that do not open the present secret: the daemon's would not open the new one.
     """
     for _ in range(TRIES_MAX - 1):
         try:
@@ -54,6 +55,7 @@ async def _rotate(store: Store, address: str, *, keyring: Keyring, mint: Mint, n
         raise UsageError(f"the secret of {address} is given by reference: change it at its source")
     if webhook.secret is None or webhook.id is None or state.lineage is None or state.salt is None:
         raise StateUnreadable(f"the state holds no secret for {address}")
+    opened(webhook, keyring, state.lineage)  # keys that do not open the present secret are the wrong ones
     sealer = Sealer(keyring=keyring, mint=mint, lineage=state.lineage, salt=state.salt, now_ms=now_ms)
     secret = sealer.turned(webhook.secret, webhook.spec, webhook.id)
     turned = replace(webhook, secret=secret)

@@ -13,10 +13,11 @@ from reconciler.store.seal import fingerprint
 
 if TYPE_CHECKING:
     from reconciler.mint import Mint
-    from reconciler.model.resource import Resource, Spec
+    from reconciler.model.resource import Resource, Spec, State
+    from reconciler.store.port import Commit
     from reconciler.store.seal import Keyring
 
-__all__ = ["FIELD", "Sealer", "opened", "opened_previous"]
+__all__ = ["FIELD", "Sealer", "opened", "opened_previous", "require_same_keys"]
 
 FIELD = "secret"
 """What a sealed secret is bound to besides lineage and hook id."""
@@ -65,6 +66,34 @@ def opened_previous(resource: Resource, keyring: Keyring, lineage: str | None) -
     assert resource.secret is not None
     assert resource.secret.previous is not None
     return _open(resource, resource.secret.previous.sealed, keyring, lineage)
+
+
+def require_same_keys(state: State, change: Commit, keyring: Keyring) -> None:
+    """Refuse to seal new secrets beside ones that stay and that these keys do not open: StateUnreadable.
+
+    Somebody who applies with the wrong key would otherwise leave a store that no one key opens, and the daemon, whose
+    key is the right one, could not take in that change or any later one. Turning every secret over under a new key,
+    which is what is left to do once a key is lost, leaves none of the old ones and passes.
+    """
+    former = {each.id: each.secret for each in state.resources.values()}
+    minted = [each for each in change.upserts if each.secret is not None and each.secret != former.get(each.id)]
+    if not minted:
+        return
+    gone = set(change.deletes)
+    after = {key: each for key, each in state.resources.items() if key not in gone}
+    after |= {new: after.pop(old) for old, new in change.renames.items()} | {
+        each.key: each for each in change.upserts
+    }
+    for each in after.values():
+        if each.secret is not None and not _is_held(each.secret, keyring):
+            opened(each, keyring, state.lineage)
+    for each in minted:
+        if each.secret is not None and each.secret.previous is not None:
+            opened_previous(each, keyring, state.lineage)
+
+
+def _is_held(secret: Secret, keyring: Keyring) -> bool:
+    return secret.sealed is not None and keyring.holds(secret.sealed)
 
 
 def _open(resource: Resource, sealed: bytes | None, keyring: Keyring, lineage: str | None) -> str:

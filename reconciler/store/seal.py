@@ -87,6 +87,10 @@ class Keyring:
         assert keys is not None, "just written"
         return cls(keys, mint=mint, made=default if made else None)
 
+    def holds(self, sealed: bytes) -> bool:
+        """Whether the key that sealed this is among them. Cheap: nothing is opened."""
+        return sealed[1 : 1 + _ID_BYTES] in self._keys
+
     def seal(self, plaintext: str, *, lineage: str, hook_id: str, field: str) -> bytes:
         """`plaintext` under the first key, openable only with the same lineage, hook and field."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - planning never needs it

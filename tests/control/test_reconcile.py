@@ -12,9 +12,10 @@ import pytest
 
 from reconciler.control.reconcile import Allowance, apply
 from reconciler.control.reveal import secret_of
-from reconciler.errors import GuardRefused, PlanStale, ReconcilerError
+from reconciler.errors import GuardRefused, PlanStale, ReconcilerError, StateUnreadable
 from reconciler.model.delivery import DeliveryFilter, NewDelivery, NewEvent
 from reconciler.store.memory import MemoryStore
+from reconciler.store.seal import Keyring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,34 @@ def test_secrets_have_the_form_of_their_direction(bench: Any) -> None:
     assert len(base64.b64decode(signing.removeprefix("whsec_"))) == 32
     assert trigger not in repr(bench.state)
     assert signing.encode() not in bench.hook("b/crm").secret.sealed
+
+
+def test_no_secret_is_made_beside_ones_that_its_key_does_not_open(bench: Any) -> None:
+    """With the wrong key nothing that mints is applied; what needs no key is."""
+    bench.apply(bots(crm=CRM, published=TRIGGER))
+    before = bench.state
+    bench.keyring = Keyring([b"w" * 32], mint=bench.mint)
+    for hooks in (
+        {"crm": CRM, "published": TRIGGER, "more": CRM},
+        {"crm": {**CRM, "secret_version": 2}, "published": TRIGGER},
+        {"erp": {**CRM, "secret_version": 2, "moved_from": "crm"}, "published": TRIGGER},
+    ):
+        with pytest.raises(StateUnreadable, match="a key that is not here"):
+            bench.apply(bots(**hooks))
+    assert bench.state == before
+    assert bench.apply(bots(crm={**CRM, "enabled": False}, published=TRIGGER)).serial == before.serial + 1
+
+
+def test_every_secret_can_be_turned_over_once_a_key_is_lost(bench: Any) -> None:
+    """All at once, and without an overlap: an old secret that nothing opens cannot stay good."""
+    bench.apply(bots(crm=CRM, published=TRIGGER))
+    bench.keyring = Keyring([b"n" * 32], mint=bench.mint)
+    overlap = {"secret_version": 2, "rotation": {"overlap": "1h"}}
+    with pytest.raises(StateUnreadable, match="a key that is not here"):
+        bench.apply(bots(crm={**CRM, **overlap}, published={**TRIGGER, "secret_version": 2}))
+    bench.apply(bots(crm={**CRM, "secret_version": 2}, published={**TRIGGER, "secret_version": 2}))
+    assert secret_of(bench.state, "b/crm", keyring=bench.keyring).startswith("whsec_")
+    assert re.fullmatch(r"[0-9a-f]{32}", secret_of(bench.state, "b/published", keyring=bench.keyring))
 
 
 def test_applying_again_writes_nothing(bench: Any) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from reconciler.control.reveal import secret_of, trigger_url
 from reconciler.control.rotate import rotate
-from reconciler.errors import PlanStale, UnknownAddress, UsageError
+from reconciler.errors import PlanStale, StateUnreadable, UnknownAddress, UsageError
 from reconciler.store.memory import MemoryStore
+from reconciler.store.seal import Keyring
 
 BOTS: dict[str, Any] = {
     "b": {
@@ -57,6 +58,18 @@ def test_a_referenced_secret_is_neither_rotated_nor_revealed(bench: Any) -> None
         turn(bench, "b/ops")
     with pytest.raises(UsageError, match="env OPS"):
         secret_of(bench.state, "b/ops", keyring=bench.keyring)
+
+
+def test_a_rotation_under_a_wrong_key_is_refused(bench: Any) -> None:
+    """The daemon, which has the right one, could not open what it made."""
+    bench.apply(BOTS)
+    before = bench.state
+    bench.keyring = Keyring([b"w" * 32], mint=bench.mint)
+    with pytest.raises(StateUnreadable, match="a key that is not here"):
+        turn(bench, "b/crm")
+    assert bench.state == before
+    bench.keyring = Keyring([b"w" * 32, b"k" * 32], mint=bench.mint)
+    assert turn(bench, "b/crm").serial == before.serial + 1
 
 
 def test_only_a_trigger_has_a_url(bench: Any) -> None:
