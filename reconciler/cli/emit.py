@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from reconciler.cli.command import command
 from reconciler.cli.options import format_options, server_option, store_option
 from reconciler.cli.output import is_watched, note, print_json, print_text
 from reconciler.cli.text import one_line, plural
-from reconciler.errors import ExitCode, ReconcilerError, StoreUnavailable
+from reconciler.errors import ExitCode, ReconcilerError, StoreUnavailable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -83,9 +83,13 @@ class _Tally:
 def _open(source: str) -> Iterator[IO[bytes]]:
     if source == "-":
         yield sys.stdin.buffer
-    else:
-        with Path(source).open("rb") as file:
-            yield file
+        return
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(source).open("rb"))
+        except OSError as error:
+            raise UsageError(f"the events {source!r} cannot be read: {error.strerror or error}") from error
+        yield file
 
 
 def _post(client: Client, batch: Batch, tally: _Tally) -> None:

@@ -86,7 +86,10 @@ def test(
 def _read_event(path: str) -> Any:
     import orjson
 
-    content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    try:
+        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"the event {path!r} cannot be read: {error.strerror or error}") from error
     try:
         event = orjson.loads(content)
     except orjson.JSONDecodeError as error:

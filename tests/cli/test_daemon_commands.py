@@ -47,6 +47,18 @@ def refused(*pointers: str) -> tuple[int, dict[str, Any]]:
 # -- every one of them -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("arguments", [["emit", "missing.json"], ["test", "b/h", "--event", "missing.json"]])
+def test_missing_file_of_events_is_a_mistake_of_the_caller(
+    reconcile: Callable[..., Any], daemon: Any, folder: Path, arguments: list[str]
+) -> None:
+    """Exit 64, as for every other file that is named and not there."""
+    ended = reconcile(*arguments, "--json")
+
+    assert ended.code == 64
+    assert "'missing.json' cannot be read: No such file or directory" in ended.err
+    assert json.loads(ended.out)["error"]["exit"] == 64
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["status"], ["emit", "-"], ["test", "b/h"], ["retry", "d-1"], ["retry", "--hook", "b/h", "--yes"]],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -153,11 +152,12 @@ def test_fault_of_the_program_shows_no_traceback(
 
 def test_unreadable_file_is_named_when_the_system_refuses(reconcile: Callable[..., Any], folder: Path) -> None:
     """An error of the operating system is one line with the file's name."""
-    ended = reconcile("emit", "missing.json", "--json")
+    (folder / "occupied").write_text("a file, not a folder", encoding="utf-8")
+
+    ended = reconcile("init", "occupied/below")
 
     assert ended.code == 1
-    assert ended.err == "error: missing.json: No such file or directory\n"
-    assert json.loads(ended.out)["error"]["message"] == "missing.json: No such file or directory"
+    assert ended.err == "error: occupied/below: Not a directory\n"
 
 
 def test_interruption_ends_quietly_with_130(reconcile: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
