@@ -54,6 +54,8 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # The answer in one piece: head and body apart would wait for each other's acknowledgement, 40 ms.
+            wbufsize = -1
 
             def handle_one_request(self) -> None:
                 with contextlib.suppress(ConnectionError):

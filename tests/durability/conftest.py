@@ -205,6 +205,10 @@ class Lab:
         """A daemon that follows the configuration."""
         return self.start_daemon("-f", "hooks.yaml", *arguments, **options)
 
+    def event(self, number: int) -> dict[str, Any]:
+        """An event with an id of its own."""
+        return event(number)
+
     def failing_start(self, *arguments: str, **options: Any) -> tuple[int, str]:
         """Start a daemon that must not come up; its exit code and last words."""
         daemon = self.start(*arguments, ready=False, **options)
@@ -238,6 +242,16 @@ class Lab:
         daemon.process.send_signal(signal.SIGCONT)
         return copy
 
+    def idle_account(self, daemon: Any) -> Account:
+        """The account of the store, once everything has come to its end."""
+
+        def is_idle() -> bool:
+            queue = daemon.get("/api/v1/status").json()["queue"]
+            return not queue["pending"] + queue["sending"]
+
+        self.until(is_idle, patience_s=60)
+        return read_account(self.copy(daemon))
+
     def settle(self, load: Load, daemon: Any, *, in_flight: int = CONCURRENCY) -> Account:
         """Wait until everything has come to its end, then hold the daemon to its promises.
 
@@ -246,14 +260,7 @@ class Lab:
         same delivery id, is at most what was in flight when something happened.
         """
         assert load.acknowledged, "nothing was acknowledged: there is nothing to account for"
-
-        def is_idle() -> bool:
-            queue = daemon.get("/api/v1/status").json()["queue"]
-            return not queue["pending"] + queue["sending"]
-
-        self.until(is_idle, patience_s=60)
-        database = self.copy(daemon)
-        account = read_account(database)
+        account = self.idle_account(daemon)
         lost = load.acknowledged - account.deliveries.keys()
         assert not lost, f"{len(lost)} acknowledged events are not there"
         assert {len(found) for found in account.deliveries.values()} == {1}
