@@ -7,12 +7,13 @@ import io
 import json
 import logging
 import warnings
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 
-from reconciler.logs import configure_logs, redact
+from reconciler.logs import FEW, MANY, WINDOW_S, Dam, configure_logs, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +119,54 @@ def test_a_line_is_lost_rather_than_raised_when_the_disk_is_full(capsys: pytest.
     assert capsys.readouterr().err == ""
 
 
+class Watch:
+    """Time that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.s
+
+
+def test_a_flood_is_held_back_and_counted() -> None:
+    """Ten lines of a kind about one webhook pass in a minute; the first one of the next says how many did not."""
+    watch = Watch()
+    dam = Dam(watch)
+    told = [dam.passes("attempt.failed", "bot/a") for _ in range(50)]
+    assert told == [(True, 0)] * FEW + [(False, 0)] * (50 - FEW)
+    assert dam.passes("attempt.failed", "bot/b") == (True, 0)
+    assert dam.passes("lease.lost", "bot/a") == (True, 0)
+    watch.s += WINDOW_S
+    assert dam.passes("attempt.failed", "bot/a") == (True, 50 - FEW)
+    assert dam.passes("attempt.failed", "bot/a") == (True, 0)
+
+
+def test_a_flood_about_everybody_is_held_back_too() -> None:
+    """A thousand receivers that fail at once are a flood, though each fails little; memory of them is bounded."""
+    watch = Watch()
+    dam = Dam(watch)
+    assert sum(dam.passes("attempt.failed", f"bot/{number}")[0] for number in range(1_000)) == MANY
+    for number in range(30_000):
+        watch.s += 0.1
+        dam.passes("attempt.failed", f"other/{number}")
+    assert len(dam._windows) <= 10_002
+
+
+def test_what_is_logged_passes_the_dam() -> None:
+    """Own lines by webhook, libraries' by their message; debugging is exempt."""
+    stream = io.StringIO()
+    configure_logs(stream=stream, level="debug")
+    log = structlog.get_logger()
+    for number in range(40):
+        log.warning("attempt.failed", hook="bot/a", number=number)
+        log.debug("delivery.delivered", hook="bot/a")
+        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received: %s", number)
+    log.warning("attempt.failed", hook="bot/b")
+    events = Counter(json.loads(line)["event"].partition(":")[0] for line in stream.getvalue().splitlines())
+    assert events == {"attempt.failed": FEW + 1, "delivery.delivered": 40, "Invalid HTTP request received": FEW}
+
+
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_no_secret_passes_the_last_filter(form: str) -> None:
     """Trigger URLs, signing secrets and credentials, in fields, messages, tracebacks and warnings."""
@@ -148,6 +197,7 @@ def test_no_secret_passes_the_last_filter(form: str) -> None:
         "",
         "/hooks/",
         "https://crm.example.com/hooks/crm",
+        "/api/v1/hooks/support-bot/crm-new-chat",
         "whsec_",
         "the bearer of news",
         "basic idea",

@@ -67,6 +67,7 @@ class Dispatcher:
         self._mint = mint
         self._metrics = metrics
         self._attempted = attempted
+        self._log = log.bind()  # once, for one line a delivery
         self._rota = Rota(slots)
         if metrics is not None:
             metrics.in_flight.set_function(lambda: self._rota.in_flight)
@@ -237,8 +238,13 @@ class Dispatcher:
             if settlement.gone:
                 self._intake.closed(claim.hook_id)
             if not counted:
+                hook = self._snapshot().outgoing.get(claim.hook_id)
                 log.warning(
-                    "lease.lost", delivery_id=claim.delivery_id, event_id=claim.event_id, hook_id=claim.hook_id
+                    "lease.lost",
+                    delivery_id=claim.delivery_id,
+                    event_id=claim.event_id,
+                    hook_id=claim.hook_id,
+                    hook=None if hook is None else hook.address,
                 )
                 if self._metrics is not None:
                     self._metrics.leases_lost.inc()
@@ -256,7 +262,7 @@ class Dispatcher:
     # -- telling ---------------------------------------------------------------------------------------------
 
     def _tell(self, hook: OutgoingHook, attempted: Attempted) -> None:
-        """Count the attempt, and log what is not as it should be."""
+        """Count the attempt, and log how it ended: the good ones for debugging, a last failure as a warning."""
         claim, record, decision = attempted.claim, attempted.record, attempted.decision
         if self._metrics is not None:
             self._metrics.attempted(decision.outcome, record.duration_ms / 1000)
@@ -264,23 +270,24 @@ class Dispatcher:
                 self._metrics.first_attempt_seconds.observe(max(0, record.started_ms - claim.created_ms) / 1000)
             if decision.error == "egress":
                 self._metrics.egress_refused("delivery")
-        if decision.status is DeliveryStatus.DELIVERED:
-            return
-        line = log.bind(
-            delivery_id=claim.delivery_id,
-            event_id=claim.event_id,
-            hook_id=hook.id,
-            hook=hook.address,
-            attempt=claim.attempt,
-            error=decision.error,
-            message=record.message,
-        )
+        line = {
+            "delivery_id": claim.delivery_id,
+            "event_id": claim.event_id,
+            "hook_id": hook.id,
+            "hook": hook.address,
+            "attempt": claim.attempt,
+            "duration_ms": record.duration_ms,
+        }
         if decision.gone:
-            line.warning("webhook.gone")
-        if decision.status is DeliveryStatus.PENDING:
-            line.info("attempt.failed", due_ms=decision.due_ms)
+            self._log.warning("webhook.gone", **line)
+        if decision.status is DeliveryStatus.DELIVERED:
+            self._log.debug("delivery.delivered", status=record.status, **line)
+        elif decision.status is DeliveryStatus.PENDING:
+            error, message = decision.error, record.message
+            self._log.info("attempt.failed", error=error, message=message, due_ms=decision.due_ms, **line)
         else:
-            line.warning(f"delivery.{decision.status.value}")
+            error, message = decision.error, record.message
+            self._log.warning(f"delivery.{decision.status.value}", error=error, message=message, **line)
 
     def _tell_breaker(self, hook: OutgoingHook, lane: Lane) -> None:
         """Log that a breaker has opened, again perhaps, or closed."""

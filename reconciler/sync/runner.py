@@ -168,7 +168,9 @@ class SyncRunner:
             raise
         duration_s = self._clock.monotonic_s() - started_s
         outcome = _outcome(result) if kept else "lost"
-        line.info("sync.ended", outcome=outcome, duration_ms=round(duration_s * 1000))
+        reason = result.reason if isinstance(result, Failed) else None
+        tell = line.info if kept and reason is None else line.warning
+        tell("sync.ended", outcome=outcome, duration_ms=round(duration_s * 1000), reason=reason)
         if self._metrics is not None:
             self._metrics.synced(outcome, duration_s)
 
@@ -219,7 +221,13 @@ class SyncRunner:
                 if self._snapshot().serial == snapshot.serial:
                     await self._clock.wait(asyncio.Event(), TRY_AGAIN_S)
             except ReconcilerError as error:
-                log.warning("sync.not-recorded", sync_id=claim.sync_id, code=error.code, reason=error.message)
+                log.warning(
+                    "sync.not-recorded",
+                    sync_id=claim.sync_id,
+                    data_source=claim.data_source,
+                    code=error.code,
+                    reason=error.message,
+                )
                 await self._clock.wait(asyncio.Event(), TRY_AGAIN_S)
             else:
                 if event is not None and accepted is not None:
@@ -250,7 +258,13 @@ class SyncRunner:
         try:
             await self._store.release_sync(claim)
         except ReconcilerError as error:  # the lease runs out by itself
-            log.warning("sync.not-released", sync_id=claim.sync_id, code=error.code, reason=error.message)
+            log.warning(
+                "sync.not-released",
+                sync_id=claim.sync_id,
+                data_source=claim.data_source,
+                code=error.code,
+                reason=error.message,
+            )
 
 
 def _outcome(result: Result) -> str:

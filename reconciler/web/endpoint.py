@@ -138,10 +138,12 @@ class Endpoint:
             try:
                 answer = await self._answer(scope, receive)
             except BodyTooLarge:
+                log.debug("request", method=scope["method"], path=scope["path"], status=TOO_LARGE.status)
                 await refuse_body(receive, send, TOO_LARGE)
                 return
             except Disconnected:
                 return
+        log.debug("request", method=scope["method"], path=scope["path"], status=answer.status)
         await send_answer(send, answer)
 
     def _refusal(self, scope: Scope) -> Answer | None:

@@ -85,6 +85,7 @@ class Ingest:
         self._access = access
         self._metrics = services.metrics
         self._clock = services.clock
+        self._log = log.bind()  # once, for one line a post
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_s = self._clock.monotonic_s()
@@ -109,6 +110,7 @@ class Ingest:
             self._metrics.ingest_seconds.observe(self._clock.monotonic_s() - started_s)
         else:
             self._metrics.rejected(answer.reason)
+            self._log.debug("events.rejected", status=answer.status, reason=answer.reason)
         await send_answer(send, answer)
 
     async def _answer(self, head: _Head, receive: Receive) -> Answer:
@@ -182,6 +184,13 @@ class Ingest:
             if one.unmatched is not None:
                 entry["unmatched"] = one.unmatched
             entries.append(entry)
+            self._log.debug(
+                "event.accepted",
+                event_id=one.event_id,
+                type=event.type,
+                deliveries=one.deliveries,
+                duplicate=one.duplicate,
+            )
             if one.duplicate:
                 duplicates += 1
             else:

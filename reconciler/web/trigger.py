@@ -73,6 +73,7 @@ class Trigger:
         self._services = services
         self._count = services.metrics.triggered
         self._calls = Calls(services)
+        self._log = log.bind()  # once, for one line a call
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         hook_id, secret = _credentials(scope)
@@ -82,7 +83,7 @@ class Trigger:
             await self._answer(send, NOT_FOUND, "not_found")
             return
         if not hook.enabled:
-            await self._answer(send, DISABLED, "disabled")
+            await self._answer(send, DISABLED, "disabled", hook)
             return
         try:
             declared = declared_length(header(scope, b"content-length"))
@@ -109,22 +110,22 @@ class Trigger:
                     return
                 hook = current
             if not hook.enabled:
-                await self._answer(send, DISABLED, "disabled")
+                await self._answer(send, DISABLED, "disabled", hook)
                 return
             try:
                 ticket = await self._calls.queue(snapshot, hook, body)
             except SnapshotMoved:
                 await services.refresh()
             except ReconcilerError as error:
-                log.warning("trigger.unavailable", hook_id=hook.id, address=hook.address, reason=error.message)
+                log.warning("trigger.unavailable", hook_id=hook.id, hook=hook.address, reason=error.message)
                 break
             except Exception:
-                log.exception("trigger.unexpected", hook_id=hook.id, address=hook.address)
+                log.exception("trigger.unexpected", hook_id=hook.id, hook=hook.address)
                 break
             else:
-                await self._answer(send, QUEUED, "joined" if ticket.joined else "queued")
+                await self._answer(send, QUEUED, "joined" if ticket.joined else "queued", hook, ticket.sync_id)
                 return
-        await self._answer(send, UNAVAILABLE, "unavailable")
+        await self._answer(send, UNAVAILABLE, "unavailable", hook)
 
     def _authorized(self, snapshot: Snapshot, hook_id: str, secret: bytes) -> TriggerHook | None:
         """The webhook, if the secret is one of those in force. The work is the same whatever the answer."""
@@ -138,8 +139,15 @@ class Trigger:
             good |= same & (until_ms is None or now_ms < until_ms)
         return hook if good else None
 
-    async def _answer(self, send: Send, answer: Answer, outcome: str) -> None:
+    async def _answer(
+        self, send: Send, answer: Answer, outcome: str, hook: TriggerHook | None = None, sync_id: str | None = None
+    ) -> None:
+        """Count, tell (never the URL: it is the password), answer. What is not known is not named either."""
         self._count(outcome)
+        if hook is None:
+            self._log.debug("trigger.called", outcome=outcome)
+        else:
+            self._log.debug("trigger.called", outcome=outcome, hook_id=hook.id, hook=hook.address, sync_id=sync_id)
         await send_answer(send, answer)
 
 

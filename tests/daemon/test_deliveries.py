@@ -173,3 +173,23 @@ def test_duplicate_event_is_delivered_once_when_it_is_posted_again(
     daemon.post_event({**CONVERSATION, "id": "evt-2"})
     receiver.wait_for(2)
     assert len(receiver.requests) == 2
+
+
+def test_log_names_what_each_line_concerns(tmp_path: Path, receiver: Any, start_daemon: Callable[..., Any]) -> None:
+    """Delivery, event and webhook on every line of a delivery's life; accepted and delivered only for debugging."""
+    (tmp_path / "hooks.yaml").write_text(hooks_yaml(receiver.url))
+    daemon = start_daemon("-f", "hooks.yaml", "--log-level", "debug")
+    receiver.answers = [503]
+    (event,) = daemon.post_event(CONVERSATION).json()["events"]
+    delivered = daemon.wait_for_log("delivery.delivered")
+    daemon.stop()
+    lines = {line["event"]: line for line in map(json.loads, daemon.raw_log)}
+    assert (lines["event.accepted"]["event_id"], lines["event.accepted"]["level"]) == (event["id"], "debug")
+    for name, level in (("attempt.failed", "info"), ("delivery.delivered", "debug")):
+        line = lines[name]
+        assert (line["level"], line["hook"], line["event_id"]) == (level, "support-bot/crm", event["id"])
+        assert line["delivery_id"] == delivered["delivery_id"]
+        assert line["hook_id"] == delivered["hook_id"]
+        assert line["duration_ms"] >= 0
+    assert (lines["attempt.failed"]["attempt"], lines["delivery.delivered"]["attempt"]) == (1, 2)
+    assert lines["attempt.failed"]["error"] == "http-503"

@@ -210,7 +210,7 @@ def test_every_wrong_url_gives_the_same_answer(doors: tuple[Any, Callable[..., A
         nonlocal opened
         with capture_logs() as logs:
             answer = run(web.call(method, path.decode("latin-1"), body))
-        assert logs == []
+        assert [line for line in logs if line["log_level"] != "debug"] == []
         if opens(path, hook_id, secret):
             assert (answer.status, answer.body) == (200, b'{"success": true}')
             opened += 1
