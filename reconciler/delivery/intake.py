@@ -72,7 +72,7 @@ class Intake:
         self._hungry: dict[str, Lane] = {}
         self._timetable = Timetable()
         self._gone: set[str] = set()
-        self._going: set[str] = set()
+        self._going: dict[str, bool] = {}
         self._held = 0
         self._payload_bytes = _PAYLOAD_BYTES
         self._awake = asyncio.Event()
@@ -84,11 +84,12 @@ class Intake:
     def wake(self, hook_ids: Collection[str] | None) -> None:
         """There is new work of these hooks; None: anything may have changed."""
         if hook_ids is None:
+            self.follow()
             self._look.set()
             self._awake.set()
             return
         for hook_id in hook_ids:
-            if hook_id in self._gone:
+            if hook_id in self._gone or hook_id in self._going:
                 self._look.set()
             lane = self._lane(hook_id)
             if lane is not None:
@@ -131,8 +132,7 @@ class Intake:
 
     def closed(self, hook_id: str) -> None:
         """The store knows that the receiver wants nothing more."""
-        self._going.discard(hook_id)
-        self._gone.add(hook_id)
+        self._going[hook_id] = True
 
     def stop(self) -> None:
         """Claim nothing more, and give back what waits."""
@@ -200,7 +200,7 @@ class Intake:
 
     def _close(self, lane: Lane) -> None:
         """The receiver wants nothing more; `closed` is due when that is written."""
-        self._going.add(lane.hook_id)
+        self._going[lane.hook_id] = False
         lane.gone = True
         self._empty(lane)
 
@@ -231,12 +231,16 @@ class Intake:
         """Ask the store regularly, and when told to, what is due and which hooks are gone."""
         while not self._stopping.is_set():
             self._look.clear()
+            written = [hook_id for hook_id, is_written in self._going.items() if is_written]
             try:
                 gone, ready = await self._store.gone(), await self._store.ready()
             except ReconcilerError as error:
                 log.warning("queue.unavailable", code=error.code, reason=error.message)
             else:
                 self._gone = set(gone)
+                for hook_id in written:  # what was written since may not have been seen
+                    if self._going.get(hook_id):
+                        del self._going[hook_id]
                 now_ms = self._clock.now_ms()
                 for lane in tuple(self._lanes.values()):
                     self._refresh(lane, now_ms)

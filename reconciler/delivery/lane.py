@@ -124,7 +124,7 @@ class Lane:
         if self.slow or self.breaker.openings:
             return max(0, self._slow_stock - held)
         ahead = min(AHEAD_MAX, int(self.limit * AHEAD_MS / self.pace_ms))
-        return free + ahead - held if held < free or held * 2 < ahead else 0
+        return max(0, free + ahead - held) if held < free or held * 2 < ahead else 0
 
     @property
     def _slow_stock(self) -> int:
@@ -168,8 +168,7 @@ class Lane:
     def describe(self, hook: OutgoingHook | None, *, gone: bool) -> None:
         """Follow the hook. Another URL, or a hook that is taken up again, is a receiver that nothing is known of."""
         enabled = hook is not None and hook.enabled
-        taken_up = enabled and not gone and (self.gone or not self.enabled)
-        if taken_up or (hook is not None and hook.url != self.url):
+        if (enabled and not self.enabled) or (hook is not None and hook.url != self.url):
             self.renew()
         self.enabled, self.gone = enabled, gone
         if hook is not None:

@@ -128,6 +128,9 @@ class Settler:
         batch = self._outcomes[:SETTLE_MAX]
         if not batch:
             return
+        # After a lease was lost the same delivery may have come here again: the store takes one outcome of each.
+        if len({each.settlement.delivery_id for each in batch}) < len(batch):
+            batch = _up_to_repetition(batch)
         kept = await self._store.settle([each.settlement for each in batch], now_ms=self._clock.now_ms())
         del self._outcomes[: len(batch)]
         self._recorded(batch, kept)
@@ -139,3 +142,13 @@ class Settler:
         returned = [(claim.delivery_id, claim.hook_id, claim.fence.claims) for claim in batch]
         await self._store.release(returned, owner=self._owner, due_ms=self._clock.now_ms())
         del self._returns[: len(batch)]
+
+
+def _up_to_repetition(batch: Sequence[Attempted]) -> list[Attempted]:
+    """The outcomes before the first one whose delivery has another one before it."""
+    seen: set[str] = set()
+    for place, each in enumerate(batch):
+        if each.settlement.delivery_id in seen:
+            return list(batch[:place])
+        seen.add(each.settlement.delivery_id)
+    return list(batch)
