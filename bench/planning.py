@@ -99,8 +99,8 @@ def hook_lines(number: int) -> list[str]:
 
 
 def run(command: list[str], folder: Path) -> Cost:
-    """Run a command to its end, its output thrown away."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RECONCILER_")}
+    """Run a command to its end, its output thrown away. What is installed is compiled, as it is after an install."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECONCILER_", "PYTHONDONT"))}
     started = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=folder, env=kept, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

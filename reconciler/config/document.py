@@ -67,8 +67,9 @@ class Document:
 
     def key_index(self, container: Any, key: str | int) -> int | None:
         """Where an entry begins: its key in a mapping, itself in a list. None where there is no such entry."""
-        mark = self._mark(container, key)
-        return mark >> INDEX_BITS if mark is not None and isinstance(container, dict) else mark
+        if isinstance(container, dict):
+            return self.marks[id(container)][list(container).index(key)] >> INDEX_BITS if key in container else None
+        return self._mark(container, key)
 
     def value_index(self, container: Any, key: str | int) -> int | None:
         """Where an entry's value begins. None where there is no such entry."""

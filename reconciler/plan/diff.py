@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from reconciler.model.resource import Spec
 
@@ -26,7 +26,10 @@ class Difference(NamedTuple):
 
 def differences(before: Spec | None, after: Spec | None) -> list[Difference]:
     """Every leaf that differs: what a reader asks for first, then by path, so that the order of keys never shows."""
-    return sorted(_walk("", before or {}, after or {}), key=_order)
+    found: list[Difference] = []
+    _walk("", before or {}, after or {}, found)
+    found.sort(key=_order)
+    return found
 
 
 def _order(difference: Difference) -> tuple[int, str]:
@@ -34,16 +37,16 @@ def _order(difference: Difference) -> tuple[int, str]:
     return _FIRST.get(path, len(_FIRST)), path
 
 
-def _walk(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Difference]:
-    for name in before.keys() | after.keys():
+def _walk(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any], found: list[Difference]) -> None:
+    for name in (*after, *(before.keys() - after.keys())):
         old, new = before.get(name), after.get(name)
         if old is new or (old == new and type(old) is type(new)):
             continue
         path = f"{prefix}{name}"
-        if _is_nested(old, new) and path not in _WHOLE:
-            yield from _walk(f"{path}.", old or {}, new or {})
+        if (isinstance(old, dict) or isinstance(new, dict)) and _is_nested(old, new) and path not in _WHOLE:
+            _walk(f"{path}.", old or {}, new or {}, found)
         elif old != new:
-            yield Difference(path, old, new)
+            found.append(Difference(path, old, new))
 
 
 def _is_nested(old: Any, new: Any) -> bool:

@@ -98,17 +98,20 @@ def _block(plan: Plan, change: Change, paint: _Paint, width: int | None) -> Iter
     paths = [harmless(field.path) for field in change.fields]
     path_width = max((len(path) for path in paths if len(path) <= _PATH_WIDTH_MAX), default=0)
     for field, path in zip(change.fields, paths, strict=True):
-        place = field_place(change, field)
-        where = f"  {paint('2', place)}" if place else ""
         if is_long_text(field):
-            yield f"    {path}{where}"
+            yield f"    {path}{_where(change, field, paint)}"
             yield from _text(field, paint)
         elif change.action is Action.CREATE:
             yield f"    {path:<{path_width}}  {field_value(field, field.after)}"
         elif change.action is Action.DELETE:
             yield f"    {path:<{path_width}}  {field_value(field, field.before)}"
         else:
-            yield from _edit(field, f"    {path:<{path_width}}", where, paint, width)
+            yield from _edit(field, f"    {path:<{path_width}}", _where(change, field, paint), paint, width)
+
+
+def _where(change: Change, field: FieldChange, paint: _Paint) -> str:
+    place = field_place(change, field)
+    return f"  {paint('2', place)}" if place else ""
 
 
 def _messages(plan: Plan, change: Change) -> Iterator[str]:
