@@ -1,4 +1,4 @@
-"""`reconcile status`: what a running daemon is doing."""
+"""`reconcile status`: what a running daemon is doing, and what it wants of somebody."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 from reconciler.cli.command import command
 from reconciler.cli.options import DEFAULT_STORE, format_options, server_option, store_option
 from reconciler.cli.output import note, print_fields, print_json, print_text
-from reconciler.cli.text import one_line
-from reconciler.model.duration import format_duration
+from reconciler.cli.text import one_line, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 __all__ = ["status"]
 
-_SECOND_MS = 1000
-_CHANGES_MAX = 20
-"""Changes listed while they wait for approval."""
-_STORE_KEYS = ("backend", "journal_mode", "file_bytes", "wal_bytes")
-"""Of the store's health, what a person asks for first; JSON has the rest."""
+_LISTED_MAX = 20
+"""Changes that wait for approval, problems, and webhooks that are not well, listed one by one."""
+_KIB = 1024
+_REMEDIES = {
+    "gone": "change its url, or try it again: reconcile test {}",
+    "breaker-open": "it is probed by itself; once it is mended: reconcile test {}",
+    "failing": "see: reconcile deliveries --hook {}",
+}
 
 
 @command("status", examples=("reconcile status", "reconcile status --json | jq .queue"))
@@ -37,43 +39,125 @@ def status(format_: str, server: str, store: str) -> None:
     if format_ == "json":
         print_json(found)
         return
-    print_fields({"daemon": client.address, **_lines(found)})
+    print_fields(dict(_lines(found, client.address)))
+    hooks, files = found.get("hooks", {}), found.get("files", {})
+    _print_part(_attention(hooks.get("attention", ()), hooks.get("health", {})))
+    _print_part(_problems(files.get("problems", ())))
     if found.get("waiting_for_approval"):
-        print_text("\n".join(["", *map(one_line, _waiting(found["waiting_for_approval"], store))]))
-    _warn(found)
-
-
-def _lines(found: Mapping[str, Any]) -> dict[str, str]:
-    """The document as lines for a person; what this program does not know of is shown as it came."""
-    lines = {}
-    for name, value in found.items():
-        if name in ("waiting_for_approval", "problem") or value is None:
-            continue
-        shown = {key: value[key] for key in _STORE_KEYS if key in value} if name == "store" else value
-        lines[name.replace("_", " ")] = _words(shown)
-    return lines
-
-
-def _words(value: Any) -> str:
-    """A value on one line; counts of nothing are left out."""
-    if isinstance(value, dict):
-        shown = [_item(name, item) for name, item in value.items() if item not in (None, 0, "", [], {})]
-        return ", ".join(shown) or "none"
-    if isinstance(value, list):
-        return ", ".join(map(_words, value))
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _item(name: str, value: Any) -> str:
-    words = name.replace("_", " ").removesuffix(" ms")
-    if name.endswith("_ms") and isinstance(value, int):
-        return f"{words} {format_duration(max(value // _SECOND_MS, 1) * _SECOND_MS)}"
-    return f"{words} ({_words(value)})" if isinstance(value, dict) else f"{words} {_words(value)}"
-
-
-def _warn(found: Mapping[str, Any]) -> None:
+        _print_part(_waiting(found["waiting_for_approval"], store))
     if found.get("problem"):
         note(f"warning: the store's state is not what is served: {found['problem']}")
+
+
+def _print_part(lines: Iterator[str]) -> None:
+    shown = [one_line(line) for line in lines]
+    if shown:
+        print_text("\n".join(["", *shown]))
+
+
+# -- the daemon at a glance ------------------------------------------------------------------------------------
+
+
+def _lines(found: Mapping[str, Any], address: str) -> Iterator[tuple[str, str]]:
+    """Each line's name and what stands on it; a daemon that does not tell something has no line for it."""
+    yield "daemon", _joined(address, _part("version {}", found.get("version")), _up(found.get("uptime_ms")))
+    yield "serving", _joined(f"generation {found.get('generation')}", f"serial {found.get('serial')}")
+    files = found.get("files")
+    if files:
+        yield "files", _joined(files.get("outcome", ""), files.get("message", ""))
+    queue = dict(found.get("queue", {}))
+    oldest_ms = queue.pop("oldest_waiting_ms", 0)
+    live = [f"{queue.pop(word, 0):,} {word}" for word in ("pending", "sending")]
+    yield "queue", _joined(*live, _part("the oldest overdue by {}", oldest_ms and _span(oldest_ms)))
+    if queue:
+        yield "kept", _counts(queue) or "nothing"
+    for name in ("workers", "syncs"):
+        if name in found:
+            yield name, _counts(found[name]) or "idle"
+    hooks = found.get("hooks")
+    if hooks:
+        triggers = plural(hooks.get("triggers", 0), "trigger")
+        yield (
+            "webhooks",
+            _joined(f"{hooks.get('outgoing', 0):,} outgoing", triggers, _counts(hooks.get("health", {}))),
+        )
+    store = found.get("store")
+    if store:
+        yield "store", _joined(*_store(store))
+
+
+def _store(store: Mapping[str, Any]) -> Iterator[str]:
+    yield str(store.get("backend", ""))
+    if "file_bytes" in store:
+        yield _size(store["file_bytes"])
+    if store.get("wal_bytes"):
+        yield f"{_size(store['wal_bytes'])} of log not yet in it"
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
+
+
+def _part(template: str, value: Any) -> str:
+    return template.format(value) if value else ""
+
+
+def _counts(counts: Mapping[str, Any]) -> str:
+    """Counts in words, those of nothing left out."""
+    return _joined(*(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count))
+
+
+def _up(ms: int | None) -> str:
+    return "" if ms is None else f"up {_span(ms)}"
+
+
+def _span(ms: int) -> str:
+    """A span of time in its two largest units: `2d 3h`."""
+    left_s, words = max(ms // 1000, 1), []
+    for unit, size_s in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        count, left_s = divmod(left_s, size_s)
+        if count:
+            words.append(f"{count}{unit}")
+    return " ".join(words[:2])
+
+
+def _size(size: int) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if size < _KIB:
+            return f"{size:,.0f} {unit}"
+        size = round(size / _KIB)
+    return f"{size:,} GiB"
+
+
+# -- what wants attention --------------------------------------------------------------------------------------
+
+
+def _attention(unwell: Any, health: Mapping[str, int]) -> Iterator[str]:
+    """Webhooks that are gone, held back or failing, and what helps."""
+    if not unwell:
+        return
+    yield "not well:"
+    width = max(len(one["address"]) for one in unwell[:_LISTED_MAX])
+    for one in unwell[:_LISTED_MAX]:
+        since = f" since {one['since']}" if one.get("since") else ""
+        waiting = f", {one['waiting']:,} waiting" if one.get("waiting") else ""
+        remedy = _REMEDIES.get(one["health"], "").format(one["address"])
+        yield f"  {one['address'].ljust(width)}  {one['health']}{since}{waiting}; {remedy}"
+    more = sum(health.get(word, 0) for word in _REMEDIES) - min(len(unwell), _LISTED_MAX)
+    if more > 0:
+        yield f"  and {more:,} more: reconcile hooks"
+
+
+def _problems(problems: Any) -> Iterator[str]:
+    """What is wrong with the followed files."""
+    if not any(problem.get("severity") == "error" for problem in problems):
+        return
+    yield "problems of the files, which change nothing until they are mended:"
+    for problem in problems[:_LISTED_MAX]:
+        place = f"{problem['file']}:{problem['line']}:{problem['column']}"
+        yield f"  {place}: {problem['severity']}[{problem['code']}]: {problem['message']}"
+    if len(problems) > _LISTED_MAX:
+        yield f"  and {len(problems) - _LISTED_MAX:,} more: reconcile validate"
 
 
 def _waiting(waiting: Mapping[str, Any], store: str) -> Iterator[str]:
@@ -81,9 +165,9 @@ def _waiting(waiting: Mapping[str, Any], store: str) -> Iterator[str]:
     counts = {action: count for action, count in waiting["summary"].items() if action != "unchanged"}
     yield f"waiting for approval: {', '.join(f'{count} to {action}' for action, count in counts.items() if count)}"
     changes = waiting.get("changes", [])
-    for change in changes[:_CHANGES_MAX]:
+    for change in changes[:_LISTED_MAX]:
         yield f"  {change['action']} {change['kind'].replace('_', ' ')} {change['address']}"
-    if (more := sum(counts.values()) - _CHANGES_MAX) > 0 and changes:
+    if (more := sum(counts.values()) - _LISTED_MAX) > 0 and changes:
         yield f"  and {more} more"
     for guard in waiting["guards"]:
         yield f"  guard {guard['address'] or 'the whole plan'}: {guard['message']}"

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from shlex import join
 from typing import TYPE_CHECKING, Any
 
 from reconciler import config
 from reconciler.control.reconcile import Allowance, plan_against
 from reconciler.control.rotate import rotate
-from reconciler.daemon.live import Outcome
+from reconciler.daemon.status import StatusDocument
 from reconciler.delivery.trial import send_test
 from reconciler.errors import StoreUnavailable, UnknownAddress, UsageError
 from reconciler.model.hook import OutgoingHook
-from reconciler.plan.guards import flags_of
-from reconciler.plan.render_json import plan_value
 from reconciler.web.services import Files, Reloaded, Rotated, Services
-from reconciler.web.times import iso
-from reconciler.web.waiting import oldest_due_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
 
     from reconciler.clock import Clock
-    from reconciler.daemon.live import Following, Live
+    from reconciler.daemon.live import Live
     from reconciler.delivery.dispatcher import Dispatcher
     from reconciler.metrics import Metrics
     from reconciler.mint import Mint
@@ -37,9 +32,6 @@ if TYPE_CHECKING:
     from reconciler.sync.runner import SyncRunner
 
 __all__ = ["DaemonServices"]
-
-_WAITING_CHANGES_MAX = 100
-"""Changes that the status lists while they wait for approval; all of them stand in the summary."""
 
 
 class DaemonServices(Services):
@@ -71,6 +63,7 @@ class DaemonServices(Services):
         self._dispatcher = dispatcher
         self._syncs = syncs
         self._measure = measure
+        self._status = StatusDocument(live=live, store=store, dispatcher=dispatcher, clock=clock)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -166,31 +159,7 @@ class DaemonServices(Services):
         )
 
     async def status(self) -> Mapping[str, Any]:
-        snapshot = self._live.snapshot
-        stats = await self._store.stats()
-        now_ms = self._clock.now_ms()
-        due_ms = oldest_due_ms(await self._store.ready(), snapshot, self._live.gone)
-        problem = self._live.store_problem
-        return {
-            "generation": snapshot.generation,
-            "lineage": snapshot.lineage,
-            "serial": snapshot.serial,
-            "queue": {
-                **{status.value: count for status, count in sorted(stats.by_status.items())},
-                "oldest_waiting_ms": 0 if due_ms is None else max(0, now_ms - due_ms),
-            },
-            "workers": self._dispatcher.status(),
-            "syncs": {"waiting": stats.syncs_waiting, "running": stats.syncs_running},
-            "hooks": {
-                "outgoing": len(snapshot.outgoing),
-                "triggers": len(snapshot.triggers),
-                "gone": stats.gone,
-            },
-            "files": _following(self._live.following),
-            "waiting_for_approval": _waiting(self._live.following, self._live.files),
-            "problem": None if problem is None else problem.message,
-            "store": dict(stats.engine),
-        }
+        return await self._status.read()
 
     async def readiness(self) -> tuple[str, ...]:
         reasons = []
@@ -207,38 +176,3 @@ class DaemonServices(Services):
         if hook is None:
             raise UnknownAddress(f"no webhook {address}; `reconcile hooks` lists them")
         return hook
-
-
-def _following(following: Following) -> dict[str, Any]:
-    return {
-        "outcome": following.outcome.value,
-        "at": iso(following.at_ms),
-        "message": following.message,
-        "problems": [
-            {
-                "file": problem.place.file,
-                "line": problem.place.line,
-                "column": problem.place.column,
-                "severity": problem.severity.value,
-                "code": problem.code,
-                "message": problem.message,
-            }
-            for problem in following.problems
-        ],
-    }
-
-
-def _waiting(following: Following, files: Sequence[str]) -> dict[str, Any] | None:
-    """What somebody must decide on before the files take effect, and the command that approves it."""
-    if following.outcome is not Outcome.WAITING or following.plan is None:
-        return None
-    plan = plan_value(following.plan)
-    named = [word for path in files for word in ("-f", path)]
-    return {
-        **{key: plan[key] for key in ("summary", "guards", "config_digest")},
-        "changes": [
-            {"action": change.action.value, "kind": change.kind.value, "address": change.address}
-            for change in following.plan.changes[:_WAITING_CHANGES_MAX]
-        ],
-        "command": " ".join((join(["reconcile", *named]), *flags_of(following.plan.guards))),
-    }

@@ -458,8 +458,9 @@ def test_status_is_for_people_and_for_scripts(reconcile: Callable[..., Any], dae
     text = reconcile("status")
 
     assert reconcile("status", "--json").json == document
-    assert "generation  3" in text.out
-    assert "pending 5, oldest waiting 90s" in text.out
+    assert "serving  generation 3, serial 7\n" in text.out
+    assert "queue    5 pending, 0 sending, the oldest overdue by 1m 30s\n" in text.out
+    assert "workers  1 in flight\n" in text.out
     assert text.out.endswith(
         "\nwaiting for approval: 2 to delete\n"
         "  delete webhook b/h\n"
@@ -468,3 +469,78 @@ def test_status_is_for_people_and_for_scripts(reconcile: Callable[..., Any], dae
     )
     elsewhere = reconcile("status", "--store", "sqlite:other.db")
     assert elsewhere.out.endswith("--allow-delete b/h --store sqlite:other.db\n")
+
+
+def test_status_says_what_is_not_well_and_what_helps(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """Webhooks that are gone or failing, problems of the files, a state that cannot be served; nothing else."""
+    document = {
+        "version": "1.2.3",
+        "uptime_ms": 183_900_000,
+        "generation": 3,
+        "serial": 7,
+        "queue": {
+            "pending": 0,
+            "sending": 1,
+            "delivered": 1_200,
+            "exhausted": 2,
+            "refused": 0,
+            "oldest_waiting_ms": 0,
+        },
+        "workers": {"in_flight": 0},
+        "syncs": {"waiting": 0, "running": 0},
+        "hooks": {
+            "outgoing": 40,
+            "triggers": 1,
+            "gone": 1,
+            "health": {"healthy": 37, "gone": 1, "failing": 3},
+            "attention": [
+                {"address": "b/left", "health": "gone", "since": "2026-01-02T03:04:05.000Z", "waiting": 12},
+                {"address": "b/poorly", "health": "failing", "since": None, "waiting": 0},
+            ],
+        },
+        "files": {
+            "outcome": "invalid",
+            "message": "the configuration has 1 problem",
+            "problems": [
+                {
+                    "file": "h.yaml",
+                    "line": 3,
+                    "column": 5,
+                    "severity": "error",
+                    "code": "type",
+                    "message": "no\x1b[2J",
+                }
+            ],
+        },
+        "problem": "${env:X} is not set",
+        "store": {"backend": "sqlite", "file_bytes": 3_000_000, "wal_bytes": 2048},
+    }
+    daemon.answers = [(200, document), (200, {**document, "hooks": {}, "files": {}, "problem": None})]
+
+    told = reconcile("status")
+
+    lines = told.out.splitlines()
+    assert lines[0].endswith(", version 1.2.3, up 2d 3h")
+    assert lines[1:] == [
+        "serving   generation 3, serial 7",
+        "files     invalid, the configuration has 1 problem",
+        "queue     0 pending, 1 sending",
+        "kept      1,200 delivered, 2 exhausted",
+        "workers   idle",
+        "syncs     idle",
+        "webhooks  40 outgoing, 1 trigger, 37 healthy, 1 gone, 3 failing",
+        "store     sqlite, 3 MiB, 2 KiB of log not yet in it",
+        "",
+        "not well:",
+        (
+            "  b/left    gone since 2026-01-02T03:04:05.000Z, 12 waiting;"
+            " change its url, or try it again: reconcile test b/left"
+        ),
+        "  b/poorly  failing; see: reconcile deliveries --hook b/poorly",
+        "  and 2 more: reconcile hooks",
+        "",
+        "problems of the files, which change nothing until they are mended:",
+        "  h.yaml:3:5: error[type]: no",
+    ]
+    assert "${env:X} is not set" in told.err
+    assert "not well" not in reconcile("status").out
