@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from reconciler.errors import StoreUnavailable
+from reconciler.errors import ReconcilerError
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,8 +34,8 @@ async def keep_finite(
     while not await clock.wait(stopping, PRUNE_EVERY_S):
         try:
             await _prune(store, snapshot, options=options, clock=clock, stopping=stopping)
-        except StoreUnavailable as error:
-            log.warning("retention.postponed", reason=error.message)
+        except ReconcilerError as error:
+            log.warning("retention.postponed", code=error.code, reason=error.message)
 
 
 async def _prune(
