@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from reconciler.daemon.live import Live
 from reconciler.daemon.notices import Notices
 from reconciler.daemon.retention import keep_finite
 from reconciler.daemon.services import DaemonServices
+from reconciler.daemon.supervisor import Supervisor
 from reconciler.daemon.watch import FileWatch
 from reconciler.delivery.dispatcher import Dispatcher
 from reconciler.errors import ExitCode, ReconcilerError
@@ -72,6 +74,8 @@ class Daemon:
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
         self._stopping = asyncio.Event()
+        self._told_to_reload = asyncio.Event()
+        self._supervisor = Supervisor(ground.environ, pid=os.getpid())
         self._live = self._make_live()
         self._notices = self._make_notices()
         self._dispatcher = self._make_dispatcher()
@@ -80,7 +84,7 @@ class Daemon:
 
     async def run(self, listener: socket.socket) -> int:
         """Start, serve, and stop in order after a first signal; a second one cancels this."""
-        with _stop_signals(self._stopping), contextlib.ExitStack() as watching:
+        with _signals(self._stopping, self._told_to_reload), contextlib.ExitStack() as watching:
             await self._live.start()
             watch = None
             if self._ground.options.files is not None:
@@ -94,10 +98,15 @@ class Daemon:
                     group.create_task(self._follow_store(), name="follow-store")
                     group.create_task(self._keep_finite(), name="retention")
                     group.create_task(self._gauges.run(self._stopping), name="lag")
+                    group.create_task(self._reload_when_told(), name="reload")
+                    group.create_task(
+                        self._supervisor.keep_awake(self._ground.clock, self._stopping), name="watchdog"
+                    )
                     if watch is not None:
                         group.create_task(self._follow_files(watch), name="follow-files")
                     serving = group.create_task(server.serve([listener]), name="http")
                     log.info("serving", url=url_of(listener), generation=self._live.snapshot.generation)
+                    self._supervisor.ready(f"serving {url_of(listener)}")
                     await self._stopping.wait()
                     await self._stop(server, serving, watch)
             except asyncio.CancelledError:
@@ -108,6 +117,8 @@ class Daemon:
 
     async def _stop(self, server: uvicorn.Server, serving: asyncio.Task[None], watch: FileWatch | None) -> None:
         log.info("stopping", grace_ms=self._ground.options.grace_ms)
+        self._supervisor.stopping("draining what is in flight")
+        self._told_to_reload.set()
         if watch is not None:
             watch.touch()
         server.should_exit = True
@@ -144,6 +155,18 @@ class Daemon:
                 await self._live.follow_files()
             except ReconcilerError as error:
                 log.warning("files.not-looked-at", code=error.code, reason=error.message)
+
+    async def _reload_when_told(self) -> None:
+        """SIGHUP looks at files and store now, as `POST /-/reload` does; what came of it is in the log."""
+        while True:
+            await self._told_to_reload.wait()
+            self._told_to_reload.clear()
+            if self._stopping.is_set():
+                return
+            try:
+                await self._live.reload()
+            except ReconcilerError as error:
+                log.warning("reload.failed", code=error.code, reason=error.message)
 
     async def _keep_finite(self) -> None:
         await keep_finite(
@@ -232,8 +255,11 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def _stop_signals(stopping: asyncio.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT ask for a stop; the second one does not ask, it cancels the task that is in here."""
+def _signals(stopping: asyncio.Event, reload: asyncio.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT ask for a stop; the second one does not ask, it cancels the task that is in here.
+
+    SIGHUP asks for a reload.
+    """
     task = asyncio.current_task()
     assert task is not None
 
@@ -242,11 +268,12 @@ def _stop_signals(stopping: asyncio.Event) -> Iterator[None]:
             task.cancel()
         stopping.set()
 
+    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload.set}
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in handlers:
             loop.remove_signal_handler(number)
