@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -109,12 +110,27 @@ def problem_section(code: Code) -> str:
     warning = ", a warning" if code.severity is Severity.WARNING else ""
     lines = [f"\n## {code.code}\n", f"{code.meaning.removesuffix('.')}{warning}.\n"]
     texts = {name: text.decode("utf-8", "replace") for name, text in code.texts().items()}
-    if (code.example or code.files) and sum(map(len, texts.values())) <= EXAMPLE_CHARACTERS_MAX:
+    if code.command:
+        lines += [f"```yaml\n{text}```\n" for text in texts.values() if code.example]
+        lines.append(f"```text\n$ {code.command}\n{met_by(code)}\n```\n")
+    elif (code.example or code.files) and sum(map(len, texts.values())) <= EXAMPLE_CHARACTERS_MAX:
         for name, text in texts.items():
             title = f"{name}:\n\n" if len(texts) > 1 else ""
             lines.append(f"{title}```text\n{text}```\n")
         lines.append(f"```text\n{report.render(problems_of(code), 'text', color=False, width=110).rstrip()}\n```\n")
     return "\n".join(lines)
+
+
+def met_by(code: Code) -> str:
+    """The lines in which a code's command names the problem, run where the example's files are."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, content in code.texts().items():
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_bytes(content)
+        done = reconcile(folder, *code.command.split()[1:])
+    assert done.returncode == 65, done.stderr
+    return "\n".join(line for line in (done.stdout + done.stderr).splitlines() if f"error[{code.code}]" in line)
 
 
 def problems_of(code: Code) -> Sequence[Problem]:

@@ -184,7 +184,7 @@ class _Checker:
                 near = did_you_mean(handle, known) if len(self.problems) < _SUGGESTIONS_MAX else None
                 suggestion = near or (f"it has {', '.join(known[:10])}" if known else None)
                 self._add(entry, "data_source", Finding("", "unknown-data-source", message, suggestion=suggestion))
-        elif event.is_incoming and "sync" not in source.raw:
+        elif event.is_incoming and not source.broken and "sync" not in source.raw:
             place = source.place("")
             message = f"the data source `{handle}` does not say how it is synced, so nothing could trigger it"
             suggestion = f"add `sync` to it at {place.file}:{place.line}"

@@ -21,7 +21,8 @@ __all__ = ["CODES", "Code"]
 class Code:
     """A code. `example` are the lines below `version: 1` of a file whose one problem it is.
 
-    `files` are whole files by name, where one such file cannot show it; both are empty where no text can.
+    `files` are whole files by name, where one such file cannot show it. `command` is what meets the problem, where
+    reading the text alone does not.
     """
 
     code: str
@@ -29,6 +30,7 @@ class Code:
     severity: Severity = Severity.ERROR
     example: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict)
+    command: str = ""
 
     def texts(self) -> dict[str, bytes]:
         """The example as files."""
@@ -46,8 +48,17 @@ _SOURCES = "bots:\n  support-bot:\n    data_sources:\n"
 
 _CODES = (
     # -- files
-    Code(code="file-unreadable", meaning="A file or folder is missing, or may not be read."),
-    Code(code="no-files", meaning="A folder that was named holds no *.yaml or *.yml file."),
+    Code(
+        code="file-unreadable",
+        meaning="A file or folder is missing, or may not be read.",
+        command="reconcile validate -f nowhere.yaml",
+    ),
+    Code(
+        code="no-files",
+        meaning="A folder that was named holds no *.yaml or *.yml file.",
+        files={"hooks/notes.txt": b"no webhooks yet\n"},
+        command="reconcile validate -f hooks",
+    ),
     Code(code="file-too-large", meaning="A file has more than 5 MB.", files={"hooks.yaml": b"# " + b"x" * 5_300_000}),
     Code(
         code="not-utf-8",
@@ -105,6 +116,17 @@ _CODES = (
     ),
     # -- shape
     Code(code="unknown-key", meaning="A key means nothing where it stands.", example="bot: {}\n"),
+    Code(
+        code="misplaced",
+        meaning="Keys stand at the wrong depth: they are indented too little, or too much.",
+        example="""bots:
+  support-bot:
+    webhooks:
+      crm:
+        type: conversation.started
+      url: https://crm.example.com/chats
+""",
+    ),
     Code(code="missing-key", meaning="A key that is needed is not there.", example=_hook("")),
     Code(code="wrong-type", meaning="A value is of another type.", example=_hook(_URL + '  enabled: "true"\n')),
     Code(code="unknown-value", meaning="A value is none of those possible.", example=_hook("", "conversation.start")),
@@ -151,6 +173,8 @@ _CODES = (
     Code(
         code="reference-unresolved",
         meaning="The daemon's environment does not have what a reference names, or a file cannot be read.",
+        example=_hook("  url: ${env:CRM_URL}/chats\n"),
+        command="reconcile serve -f hooks.yaml --log-level error",
     ),
     # -- requests
     Code(code="bad-url", meaning="A URL is not one.", example=_hook("  url: crm.example.com/chats\n")),

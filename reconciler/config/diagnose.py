@@ -11,6 +11,7 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from reconciler.config.misplaced import misplaced
 from reconciler.config.phrases import Fault, phrase
 from reconciler.config.reader import PROBLEMS_MAX
 from reconciler.config.schema import schema_text
@@ -43,7 +44,8 @@ def diagnose(document: Document) -> tuple[list[Problem], set[tuple[str | int, ..
         if len(faults) >= _FAULTS_MAX:
             break
     assert faults, "the validator refuses what this module cannot explain"
-    problems = [_problem(document, fault) for fault in islice(_without_echoes(faults), PROBLEMS_MAX)]
+    told = _without_echoes(_with_misplaced(document.data, faults))
+    problems = [_problem(document, fault) for fault in islice(told, PROBLEMS_MAX)]
     return problems, None if len(faults) >= _FAULTS_MAX else {_block(fault.path) for fault in faults}
 
 
@@ -66,6 +68,33 @@ def _faults(document: Document, error: Any) -> Iterator[Fault]:
             yield Fault(kind=kind, path=path, value=value, instance=instance, schema=schema, unknown=key)
     else:
         yield Fault(kind=kind, path=path, value=value, instance=instance, schema=schema)
+
+
+def _with_misplaced(data: Any, faults: list[Fault]) -> list[Fault]:
+    """Keys at the wrong depth in place of all that follows from them: in themselves, and in what lacks them."""
+    wrong = {fault.path if fault.unknown is None else (*fault.path, fault.unknown) for fault in faults}
+    touched = {path[:length] for path in wrong for length in range(1, len(path) + 1)}
+    caused: set[tuple[str | int, ...]] = set()
+    lacking: set[tuple[str | int, ...]] = set()
+    found: list[Fault] = []
+    for run in misplaced(data):
+        paths = {(*run.path, key) for key in run.keys}
+        if paths & touched:
+            caused |= paths
+            lacking |= {(*run.path, run.before)} if run.before is not None else set()
+            value = run.what, run.where
+            found.append(
+                Fault(kind="misplaced", path=run.path, value=value, instance=None, schema={}, unknown=run.keys[0])
+            )
+    if not found:
+        return faults
+    for fault in faults:
+        where = fault.path if fault.unknown is None else (*fault.path, fault.unknown)
+        is_inside = any(where[:length] in caused for length in range(1, len(where) + 1))
+        is_lack = fault.path in lacking and (fault.kind == "required" or fault.instance is None)
+        if not is_inside and not is_lack:
+            found.append(fault)
+    return found
 
 
 def _without_echoes(faults: Sequence[Fault]) -> Iterator[Fault]:

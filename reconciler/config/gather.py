@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from reconciler.config.document import Document
     from reconciler.problem import Place, Problem
@@ -87,8 +87,10 @@ def gather(
             bot = bots.setdefault(handle, GatheredBot(handle))
             path = ("bots", handle)
             _add_block(bot, Entry(document, raw, key_index, broken=path in refused), problems)
-            for name, source, index in _mappings(document, raw, "data_sources"):
-                entry = Entry(document, source, index, broken=(*path, "data_sources", name) in refused)
+            for name, source, index in _children(document, raw, "data_sources"):
+                is_mapping = isinstance(source, dict)
+                is_broken = not is_mapping or (*path, "data_sources", name) in refused
+                entry = Entry(document, source if is_mapping else {}, index, broken=is_broken)
                 _add(bot.data_sources, f"data source `{handle}/{name}`", name, entry, problems)
             for name, hook, index in _mappings(document, raw, "webhooks"):
                 entry = Entry(document, hook, index, defaults, (*path, "webhooks", name) in refused)
@@ -112,11 +114,14 @@ def gather_notify(
 
 def _mappings(document: Document, parent: Any, key: str) -> Iterable[tuple[str, dict[str, Any], int]]:
     """The entries below `key` that are mappings, as far as the shape allows: the schema reports what is not."""
+    return (child for child in _children(document, parent, key) if isinstance(child[1], dict))
+
+
+def _children(document: Document, parent: Any, key: str) -> Iterator[tuple[str, Any, int]]:
     children = parent.get(key) if isinstance(parent, dict) else None
     if isinstance(children, dict):
         for name, value, key_index, _ in document.entries(children):
-            if isinstance(value, dict):
-                yield name, value, key_index
+            yield name, value, key_index
 
 
 def _add_block(bot: GatheredBot, block: Entry, problems: list[Problem]) -> None:

@@ -96,6 +96,11 @@ def _unknown_key(fault: Fault) -> Phrase:
     return Phrase("unknown-key", message, suggestion or f"its keys are {', '.join(known)}")
 
 
+def _misplaced(fault: Fault) -> Phrase:
+    what, where = fault.value
+    return Phrase("misplaced", f"{_echo(fault.unknown)} {what}", f"indent it below {where}")
+
+
 def _missing_key(fault: Fault) -> Phrase:
     if fault.path[-1:] == ("sync",):
         return Phrase("sync-kind", "a sync has exactly one of `http` and `command`, and this has neither")
@@ -221,6 +226,7 @@ _PHRASES = {
     "const": _unknown_value,
     "enum": _unknown_value,
     "falseSchema": _two_kinds,
+    "misplaced": _misplaced,
     "pattern": _malformed,
     "propertyNames": _bad_name,
     "required": _missing_key,

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,12 +16,11 @@ from reconciler.config.codes import CODES
 from reconciler.errors import ConfigurationInvalid
 
 PACKAGE = Path(config.__file__).parent
-NOT_IN_A_TEXT = {"file-unreadable", "no-files", "reference-unresolved"}
 # The functions that make problems, and which of their arguments is the code.
 AT = {"problem": 1, "_report_at": 1, "_stop": 1, "Finding": 1, "Phrase": 0, "_about": 1}
 
 
-@pytest.mark.parametrize("code", sorted(set(CODES) - NOT_IN_A_TEXT))
+@pytest.mark.parametrize("code", sorted(code for code in CODES if not CODES[code].command))
 def test_the_example_has_exactly_its_problem(code: str) -> None:
     """One mistake is one problem, of the severity that the table gives."""
     try:
@@ -25,6 +28,29 @@ def test_the_example_has_exactly_its_problem(code: str) -> None:
     except ConfigurationInvalid as error:
         problems = error.problems
     assert [(problem.code, problem.severity) for problem in problems] == [(code, CODES[code].severity)]
+
+
+@pytest.mark.parametrize("code", sorted(code for code in CODES if CODES[code].command))
+def test_the_command_meets_exactly_its_problem(code: str, tmp_path: Path) -> None:
+    """Where a text alone cannot show it: the command ends with 65 and names this problem and no other."""
+    for name, content in CODES[code].texts().items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("RECONCILER_", "CRM_"))}
+    program, *arguments = CODES[code].command.split()
+    if arguments[0] == "serve":
+        arguments += ["--port", "0"]
+    done = subprocess.run(
+        [Path(sys.executable).with_name(program), *arguments],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 65, done.stderr
+    assert re.findall(r"error\[([\w-]+)\]", done.stdout + done.stderr) == [code]
 
 
 def test_every_code_that_the_program_can_give_is_in_the_table() -> None:
