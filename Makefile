@@ -30,8 +30,10 @@ check: $(STAMP) ## Lint, check the formatting, the types and the dependencies
 	@$(BIN)/mypy
 	@$(BIN)/python scripts/audit.py
 
-bench: $(STAMP) ## Measure deliveries and plans beside the limits of this machine
+bench: $(STAMP) ## Measure deliveries, isolation, a long queue and plans beside the limits of this machine
 	@$(BIN)/python bench/end_to_end.py $(ARGS)
+	@$(BIN)/python bench/isolation.py $(ISOLATION)
+	@$(BIN)/python bench/backlog.py $(BACKLOG)
 	@$(BIN)/python bench/planning.py $(PLANNING)
 
 soak: $(STAMP) ## Kill the daemon under load, again and again, and account for every event

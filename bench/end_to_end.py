@@ -115,10 +115,10 @@ class Sink:
 
 
 class Daemon:
-    """`reconcile serve` on a fresh store in `folder`."""
+    """`reconcile serve` in `folder`, on a fresh store or on the one that is there."""
 
-    def __init__(self, folder: Path, configuration: str, *, count_to: Path | None = None) -> None:
-        folder.mkdir()
+    def __init__(self, folder: Path, configuration: str, *, count_to: Path | None = None, wait: bool = True) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         (folder / "hooks.yaml").write_text(configuration, encoding="utf-8")
         with socket() as probe:
@@ -133,7 +133,8 @@ class Daemon:
             stderr=(folder / "log").open("wb"),
         )
         atexit.register(self.process.kill)
-        wait_until(self.is_ready, READY_S, f"the daemon is not ready; see {folder}/log")
+        if wait:
+            wait_until(self.is_ready, READY_S, f"the daemon is not ready; see {folder}/log")
 
     def get(self, path: str) -> Any:
         """The answer of the operations API."""

@@ -28,6 +28,43 @@ def test_end_to_end_measurement_reports_all_its_figures(tmp_path: Path) -> None:
     assert 0 < figures["sql"]["commits"] < figures["sql"]["statements"]
 
 
+def test_isolation_measurement_reports_both_sides() -> None:
+    """A short run measures healthy webhooks with and without receivers that hang; these keep their queue."""
+    options = ("--events=200", "--rounds=1", "--rate=400", "--waiting=50", "--json")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench/isolation.py"), *options],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["left_waiting"] == 5 * 50
+    assert figures["workers"]["in_flight"] >= 5
+    assert figures["p99_ratio"] > 0
+    assert figures["throughput_ratio"] > 0
+
+
+def test_backlog_measurement_reports_all_its_figures() -> None:
+    """A short run fills a store, claims from it at three sizes, and lets a daemon deliver it."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench/backlog.py"), "--waiting=2000", "--json"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(done.stdout)
+    assert sorted(map(int, figures["claim_us"])) == [20, 200, 2000]
+    assert all(us > 0 for us in figures["claim_us"].values())
+    assert 20 < figures["daemon"]["memory_mb"] < 300
+    assert 0 < figures["daemon"]["first_delivery_s"] < 60
+
+
 def test_planning_measurement_reports_all_its_figures(tmp_path: Path) -> None:
     """A short run on two small configurations measures reading, planning and planning again."""
     folder = f"--folder={tmp_path}"
