@@ -13,7 +13,7 @@ UV     := uv==0.13.9
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak lock editor setup clean
+.PHONY: help demo test check bench peers soak lock editor setup clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,6 +35,9 @@ bench: $(STAMP) ## Measure deliveries, isolation, a long queue and plans beside 
 	@$(BIN)/python bench/isolation.py $(ISOLATION)
 	@$(BIN)/python bench/backlog.py $(BACKLOG)
 	@$(BIN)/python bench/planning.py $(PLANNING)
+
+peers: $(STAMP) ## Measure deliveries beside BullMQ, and triggers beside adnanh/webhook; gets what is missing
+	@$(BIN)/python bench/compare.py $(ARGS)
 
 soak: $(STAMP) ## Kill the daemon under load, again and again, and account for every event
 	@$(BIN)/python bench/soak.py $(ARGS)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,3 +88,28 @@ def test_planning_measurement_reports_all_its_figures(tmp_path: Path) -> None:
             assert cost["seconds"] > 0
             assert 5 < cost["peak_mb"] < 500
     assert many["yaml_mb"] > few["yaml_mb"] > 0
+
+
+@pytest.mark.parametrize(
+    ("only", "needed"), [("triggers", ("webhook",)), ("deliveries", ("redis-server", "node", "npm"))]
+)
+def test_comparison_reports_both_sides(only: str, needed: tuple[str, ...]) -> None:
+    """A short round of each: every event and call is answered by both, and the ratio is of what was measured."""
+    if any(shutil.which(program) is None for program in needed):
+        pytest.skip(f"needs {', '.join(needed)}")
+    done = subprocess.run(
+        [
+            *(sys.executable, str(ROOT / "bench/compare.py"), f"--only={only}", "--json"),
+            *("--events=600", "--calls=3000", "--rounds=1"),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])[only]
+    ratio = figures["ours"]["per_s"] / figures["theirs"]["per_s"]
+    assert figures["times"]["per_s"] == pytest.approx(ratio)
+    assert figures["times"]["per_cpu_s"] > 0
