@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.plan.plan import Drift, Observation
@@ -9,6 +10,7 @@ from reconciler.plan.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
     from reconciler.model.resource import State
 
@@ -23,15 +25,24 @@ class Shut(NamedTuple):
 
 
 def drift_of(
-    state: State, observed: Mapping[str, Observation], shut: Mapping[str, Shut] | None = None
+    state: State,
+    observed: Mapping[str, Observation],
+    shut: Mapping[str, Shut] | None = None,
+    *,
+    mended: AbstractSet[str] = frozenset(),
 ) -> tuple[Drift, ...]:
-    """The drift of a whole state, by address; `observed` and `shut` are by hook id."""
+    """The drift of a whole state, by address; `observed` and `shut` are by hook id.
+
+    `mended` are the addresses at which the plan does what clears a webhook that is gone or held back.
+    """
     shut = shut or {}
     wrong = {hook_id for hook_id, seen in observed.items() if seen.gone_since or seen.failing_since} | shut.keys()
     if not wrong:
         return ()
     found = [
-        _drift(resource.key.address, observed.get(resource.id) or Observation(), shut.get(resource.id))
+        _with_mending(
+            _drift(resource.key.address, observed.get(resource.id) or Observation(), shut.get(resource.id)), mended
+        )
         for resource in state.resources.values()
         if resource.id in wrong and resource.spec["enabled"]
     ]
@@ -65,6 +76,11 @@ def _drift(address: str, seen: Observation, shut: Shut | None) -> Drift:
         message=f"every attempt has failed; {_waiting(seen)}",
         clears="the first delivery that succeeds",
     )
+
+
+def _with_mending(drift: Drift, mended: AbstractSet[str]) -> Drift:
+    is_mended = drift.address in mended and drift.code != "failing"
+    return replace(drift, clears="applying this plan") if is_mended else drift
 
 
 def _waiting(seen: Observation) -> str:

@@ -72,7 +72,7 @@ def make(
         changes=tuple(changes),
         summary=Summary(**Counter(change.action.value for change in changes), unchanged=unchanged),
         guards=guards_of(desired, state, changes, pairing=pairing, observed=seen),
-        drift=drift_of(state, seen, shut or {}),
+        drift=drift_of(state, seen, shut or {}, mended=_mended(changes, pairing)),
         observed=_observed(changes, state, pairing, seen),
     )
 
@@ -238,6 +238,18 @@ def _rank(change: Change) -> tuple[int, bool, int, str]:
         calm = GRAVE.isdisjoint(warning.code for warning in change.warnings)
         risk = _RISKS[Action.UPDATE if calm and change.action is Action.UPDATE else Action.RENAME]
     return risk, calm, _KINDS[change.kind], change.address
+
+
+def _mended(changes: list[Change], pairing: Pairing) -> frozenset[str]:
+    """The applied addresses of webhooks that this plan ends, or gives another chance: another URL, or off or on."""
+    mended = set()
+    for change in changes:
+        if change.kind is Kind.WEBHOOK and change.action is not Action.CREATE:
+            ends = change.action in (Action.DELETE, Action.REPLACE)
+            if ends or any(field.path in ("url", "enabled") for field in change.fields):
+                before = None if change.action is Action.DELETE else pairing.before[Key(change.kind, change.address)]
+                mended.add(change.address if before is None else before.key.address)
+    return frozenset(mended)
 
 
 def _observed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reconciler.plan.drift import Shut, drift_of
+from reconciler.plan.make import make
 from reconciler.plan.plan import Observation
 
 if TYPE_CHECKING:
@@ -43,3 +44,19 @@ def test_a_breaker_is_told_of_where_the_store_has_seen_nothing(
     state = applied(declare({"bot": {"webhooks": {"a": HOOK}}}))
     assert [drift.code for drift in drift_of(state, {}, {"id-bot/a": Shut(None, 10)})] == ["breaker-open"]
     assert drift_of(state, {}) == ()
+
+
+def test_what_the_plan_itself_mends_is_said(declare: Any, applied: Any) -> None:
+    """Another URL gives a gone webhook a chance again; another time-out does not."""
+    hook = {"type": "conversation.started", "url": "https://a.example.com", "enabled": True}
+    state = applied(declare({"bot": {"webhooks": {"x": hook}}}))
+    gone = {"id-bot/x": Observation(gone_since="2026-03-10T12:00:00Z")}
+
+    def clears(**edits: Any) -> str:
+        desired = declare({"bot": {"webhooks": {"y": {**hook, "moved_from": "x", **edits}}}})
+        (drift,) = make(desired, state, observed=gone).drift
+        return drift.clears
+
+    assert clears(url="https://b.example.com") == "applying this plan"
+    assert clears(enabled=False) == "applying this plan"
+    assert "a changed url" in clears(timeout="5s")
