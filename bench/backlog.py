@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import shutil
 import statistics
 import tempfile
@@ -103,6 +104,7 @@ def main() -> None:
         for size in sizes:
             fill_s += fill(daemon_folder, {f"bot-{n}/started": (size - filled) // HOOKS for n in range(HOOKS)})
             filled = size
+            os.sync()  # or the system would be busy with writing a gigabyte while claims are measured
             claims.append(asyncio.run(claim_us(daemon_folder)))
         figures = {
             "waiting": options.waiting,
