@@ -49,7 +49,11 @@ def scrape(daemon: Any) -> tuple[str, Mapping[str, float]]:
 
 @pytest.fixture
 def observed(
-    tmp_path: Path, receiver: Any, start_daemon: Callable[..., Any], reconcile: Callable[..., Any]
+    tmp_path: Path,
+    receiver: Any,
+    start_daemon: Callable[..., Any],
+    reconcile: Callable[..., Any],
+    wait_until: Callable[..., Any],
 ) -> tuple[str, Mapping[str, float]]:
     """What is shown after a little of everything."""
     (tmp_path / "hooks.yaml").write_text(hooks(receiver.url))
@@ -70,7 +74,13 @@ def observed(
             client.post("/-/reload")
         ended = client.get("/api/v1/deliveries").json()["items"]
     assert {(one["hook"], one["status"]) for one in ended} == {("b/good", "delivered"), ("b/forbidden", "refused")}
-    return scrape(daemon)
+
+    def shown() -> tuple[str, Mapping[str, float]] | None:
+        text, found = scrape(daemon)
+        return (text, found) if found["reconciler_event_loop_lag_seconds_count"] else None
+
+    scraped: tuple[str, Mapping[str, float]] = wait_until(shown)
+    return scraped
 
 
 def test_every_figure_is_that_of_what_has_happened(observed: tuple[str, Mapping[str, float]]) -> None:
