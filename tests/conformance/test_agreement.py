@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -294,5 +294,7 @@ class Agreement(RuleBasedStateMachine):
         self.both(whole_log)
 
 
-Agreement.TestCase.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+Agreement.TestCase.settings = settings(
+    max_examples=25, stateful_step_count=40, deadline=None, derandomize=False, phases=[Phase.explicit, Phase.generate]
+)
 TestAgreement = Agreement.TestCase
