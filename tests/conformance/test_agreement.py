@@ -295,6 +295,6 @@ class Agreement(RuleBasedStateMachine):
 
 
 Agreement.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=40, deadline=None, derandomize=False, phases=[Phase.explicit, Phase.generate]
+    max_examples=25, stateful_step_count=40, deadline=None, phases=[Phase.explicit, Phase.generate]
 )
 TestAgreement = Agreement.TestCase

@@ -108,6 +108,7 @@ def remove(session: Session, rule: Retention, found: Outdated) -> tuple[int, int
     session.execute(sql.FORGET_TRAFFIC, (rule.now_ms // HOUR_MS - _TRAFFIC_HOURS,))
     session.flush()
     if session.execute(sql.FORGET_HOOKS):
+        session.execute(sql.FORGET_TRAFFIC_OF_NOBODY)
         session.refresh()
     return deliveries, events
 

@@ -335,6 +335,8 @@ LET_GO: Final = "UPDATE event SET remaining = remaining - ? WHERE n = ?"
 DELETE_CHILDLESS: Final = "DELETE FROM event WHERE n IN (SELECT value FROM json_each(?)) AND remaining = 0"
 FORGET_PRESENCE: Final = f"DELETE FROM presence WHERE block < (SELECT min(n) FROM delivery) >> {BLOCK_BITS}"
 FORGET_TRAFFIC: Final = "DELETE FROM traffic WHERE hour < ?"
+FORGET_TRAFFIC_OF_NOBODY: Final = "DELETE FROM traffic WHERE hook NOT IN (SELECT n FROM hook)"
+"""A forgotten hook's number may be given to a new one, which must not inherit what happened there."""
 FORGET_HOOKS: Final = (
     f"DELETE FROM hook WHERE deleted AND {' AND '.join(f'{status} = 0' for status in DeliveryStatus)}"
 )
