@@ -18,14 +18,27 @@ if TYPE_CHECKING:
 
 __all__ = ["GRAVE", "warnings_of"]
 
-GRAVE = frozenset({"secret-rotates", "traffic-stops", "traffic-starts", "url-changes", "secret-source-changes"})
+GRAVE = frozenset(
+    {
+        "bot-id-changes",
+        "data-source-changes",
+        "data-source-id-changes",
+        "secret-rotates",
+        "secret-source-changes",
+        "signing-stops",
+        "sync-changes",
+        "traffic-starts",
+        "traffic-stops",
+        "url-changes",
+    }
+)
 """Warnings that lift an update or a rename above the calm ones: somebody outside will notice."""
 
 
 def warnings_of(action: Action, kind: Kind, before: Spec | None, after: Spec | None) -> tuple[PlanWarning, ...]:
     """The warnings of one change, gravest first."""
     if kind is not Kind.WEBHOOK:
-        return _of_owner(action, kind)
+        return _of_owner(action, kind, before, after)
     match action:
         case Action.DELETE:
             assert before is not None
@@ -43,12 +56,41 @@ def warnings_of(action: Action, kind: Kind, before: Spec | None, after: Spec | N
             return (*((_rotates(before, after),) if rotates(before, after) else ()), *_edited(before, after))
 
 
-def _of_owner(action: Action, kind: Kind) -> tuple[PlanWarning, ...]:
-    if action is not Action.DELETE:
+def _of_owner(action: Action, kind: Kind, before: Spec | None, after: Spec | None) -> tuple[PlanWarning, ...]:
+    if action is Action.DELETE:
+        if kind is Kind.BOT:
+            return (PlanWarning(code="bot-goes", message="events of this bot no longer match anything"),)
+        return (
+            PlanWarning(code="data-source-goes", message="it is no longer synced; a queued sync of it is dropped"),
+        )
+    if before is None or after is None:
         return ()
-    if kind is Kind.BOT:
-        return (PlanWarning(code="bot-goes", message="events of this bot no longer match anything"),)
-    return (PlanWarning(code="data-source-goes", message="it is no longer synced; a queued sync of it is dropped"),)
+    warnings = []
+    old, new = before["id"], after["id"]
+    if old != new:
+        what = "of the bot" if kind is Kind.BOT else "that name the data source"
+        keeps = f"; `id: {old}` keeps the old id" if action is Action.RENAME else ""
+        message = f"events {what} `{old}` no longer match, those {what} `{new}` do{keeps}"
+        warnings.append(PlanWarning(code=f"{kind.value.replace('_', '-')}-id-changes", message=message))
+    if kind is Kind.DATA_SOURCE and before["sync"] and _run(before["sync"]) != _run(after["sync"]):
+        warnings.append(PlanWarning(code="sync-changes", message=_sync_changes(before["sync"], after["sync"])))
+    return tuple(warnings)
+
+
+def _run(sync: Spec | None) -> object:
+    """What a sync calls, whatever it is given along."""
+    return sync and ("command" in sync, sync["command"] if "command" in sync else sync["http"]["url"])
+
+
+def _sync_changes(before: Spec, after: Spec | None) -> str:
+    if after is None:
+        return "it can no longer be synced"
+    if "command" in after:
+        return "its syncs run another command from now on"
+    if "command" in before:
+        return "its syncs are requested from a server from now on, and run no command"
+    elsewhere = _origin(before["http"]["url"]) != _origin(after["http"]["url"])
+    return f"its syncs are requested from {'another server' if elsewhere else 'another URL of the same server'}"
 
 
 def _is_trigger(spec: Spec) -> bool:
@@ -56,16 +98,19 @@ def _is_trigger(spec: Spec) -> bool:
 
 
 def _sent(spec: Spec) -> str:
-    """What an outgoing webhook is sent: an event type, or notices."""
-    return "notice" if spec["type"] == NotifyType.NOTIFY else str(spec["type"])
+    """What an outgoing webhook is sent: an event type, of one data source perhaps, or notices."""
+    if spec["type"] == NotifyType.NOTIFY:
+        return "notice"
+    source = spec.get("data_source")
+    return f"{spec['type']} of {source}" if source else str(spec["type"])
 
 
 def _stops_for_good(before: Spec) -> PlanWarning:
     if _is_trigger(before):
         does = "stops answering" if before["enabled"] else "was disabled, and answers nothing any more"
         return PlanWarning(code="trigger-url-stops", message=f"its trigger URL {does}, for good")
-    does = "is no longer delivered" if before["enabled"] else "was not delivered: it is disabled"
-    return PlanWarning(code="deliveries-stop", message=f"{_sent(before)} {does}; what waits is cancelled")
+    does = f"{_sent(before)} no longer goes to its URL" if before["enabled"] else "it is disabled, and gets nothing"
+    return PlanWarning(code="deliveries-stop", message=f"{does}; what waits is cancelled")
 
 
 _REPLACED = PlanWarning(code="new-identity", message="the new one has an id, a secret and a log of its own")
@@ -79,7 +124,7 @@ def _switched(before: Spec | None, after: Spec) -> tuple[PlanWarning, ...]:
         start, stop = "calls of its trigger URL start syncs", "its trigger URL answers 403 and starts no sync"
     else:
         start = f"live traffic starts: every {_sent(after)} goes to its URL"
-        stop = f"{_sent(after)} is no longer delivered; what waits is kept until it is enabled"
+        stop = f"{_sent(after)} no longer goes to its URL; what waits is kept until it is enabled"
     if after["enabled"]:
         return (PlanWarning(code="traffic-starts", message=start),)
     return (PlanWarning(code="traffic-stops", message=stop),)
@@ -100,7 +145,7 @@ def _rotates(before: Spec, after: Spec) -> PlanWarning:
 
 
 def _edited(before: Spec, after: Spec) -> tuple[PlanWarning, ...]:
-    warnings = list(_switched(before, after))
+    warnings = [*_switched(before, after), *_other_source(before, after)]
     old_url, new_url = before.get("url"), after.get("url")
     if after["enabled"] and old_url and new_url and old_url != new_url:
         elsewhere = _origin(old_url) != _origin(new_url)
@@ -112,12 +157,38 @@ def _edited(before: Spec, after: Spec) -> tuple[PlanWarning, ...]:
     if old_secret and new_secret and old_secret != new_secret:
         message = "the secret is read from another place; receivers that verify need that one at once"
         warnings.append(PlanWarning(code="secret-source-changes", message=message))
+    if stopped := _no_longer_signed(before, after):
+        message = f"{stopped} no longer sent; receivers that verify by that need to know before"
+        warnings.append(PlanWarning(code="signing-stops", message=message))
     if after["secret_version"] < before["secret_version"]:
         message = "lowering secret_version does not bring an old secret back; only raising it rotates"
         warnings.append(PlanWarning(code="secret-version-lowered", message=message))
     if before["protected"] and not after["protected"]:
         warnings.append(PlanWarning(code="protection-ends", message="it can be deleted once this is applied"))
     return tuple(warnings)
+
+
+def _other_source(before: Spec, after: Spec) -> tuple[PlanWarning, ...]:
+    """A webhook that stays on, and from now on goes by the syncs of another data source."""
+    old, new = before.get("data_source"), after.get("data_source")
+    if old == new or not (before["enabled"] and after["enabled"]):
+        return ()
+    if _is_trigger(after):
+        message = f"calls of its trigger URL start syncs of {new}, and no longer of {old}"
+    else:
+        was = f"{old}{'' if new else ' alone'}" if old else "every one"
+        message = f"it gets {after['type']} of {new or 'every data source'}, and no longer of {was}"
+    return (PlanWarning(code="data-source-changes", message=message),)
+
+
+def _no_longer_signed(before: Spec, after: Spec) -> str:
+    """The means to verify a delivery that a webhook's receiver loses."""
+    was, now = before.get("signing") or {}, after.get("signing") or {}
+    lost = [words for name, words in _SIGNING.items() if was.get(name) and now and not now.get(name)]
+    return f"{' and '.join(lost)} {'are' if lost[-1].endswith('headers') else 'is'}" if lost else ""
+
+
+_SIGNING = {"secret_header": "`X-Secret-Key`", "standard_webhooks": "the Standard Webhooks headers"}
 
 
 def _origin(url: str) -> tuple[str, str]:

@@ -29,7 +29,9 @@ __all__ = [
 ]
 
 _ENDING = frozenset({Action.DELETE, Action.REPLACE, Action.ROTATE})
-_TRAFFIC_CODES = frozenset({"traffic-starts", "traffic-stops", "url-changes", "secret-rotates"})
+_TRAFFIC_CODES = frozenset(
+    {"data-source-changes", "secret-rotates", "signing-stops", "traffic-starts", "traffic-stops", "url-changes"}
+)
 _NEVER = {True: "never called", False: "nothing was ever sent"}
 _VERBS = {Action.CREATE: "add", Action.UPDATE: "change"}
 _PARTICIPLES = {Action.CREATE: "added", Action.UPDATE: "changed"}

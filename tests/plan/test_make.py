@@ -117,13 +117,14 @@ def test_an_edited_url_is_one_change_of_one_field(declare: Declare, applied: App
     ("path", "value", "fields", "warned"),
     [
         ("name", "Help", [("name", "Support", "Help")], []),
-        ("id", "p-1", [("id", "support", "p-1")], []),
+        ("id", "p-1", [("id", "support", "p-1")], ["bot-id-changes"]),
+        ("data_sources.docs.id", "d-1", [("id", "docs", "d-1")], ["data-source-id-changes"]),
         ("data_sources.docs.name", "Docs", [("name", "docs", "Docs")], []),
         (
             "data_sources.docs.sync",
             {"http": {"url": "https://cms.example.com/b"}},
             [("sync.http.url", "https://cms.example.com/sync", "https://cms.example.com/b")],
-            [],
+            ["sync-changes"],
         ),
         ("webhooks.crm.retry", {"attempts": 8}, [("retry.attempts", 5, 8)], []),
         ("webhooks.crm.enabled", False, [("enabled", True, False)], ["traffic-stops"]),
@@ -142,6 +143,12 @@ def test_an_edited_url_is_one_change_of_one_field(declare: Declare, applied: App
         ),
         ("webhooks.ops.data_source", "docs", [("data_source", None, "docs")], []),
         (
+            "webhooks.crm.signing",
+            {"secret_header": False},
+            [("signing.secret_header", True, False)],
+            ["signing-stops"],
+        ),
+        (
             "webhooks.crm.custom_payload",
             {"headers": {"X-Bot": "b"}},
             [("custom_payload.enabled", False, True), ("custom_payload.headers.X-Bot", None, "b")],
@@ -157,6 +164,91 @@ def test_an_edit_is_an_update(
     assert change.action == "update"
     assert told(change) == fields
     assert codes(change) == warned
+
+
+def test_a_renamed_bot_without_an_id_of_its_own_is_told_what_keeps_it(declare: Declare, applied: Apply) -> None:
+    """Its id was its handle, so that the platform's events no longer find it."""
+    state = applied(declare({"old": {"webhooks": {}}}))
+    (change,) = plan.make(declare({"new": {"moved_from": "old"}}), state).changes
+    assert (change.action, codes(change)) == ("rename", ["bot-id-changes"])
+    assert change.warnings[0].message == (
+        "events of the bot `old` no longer match, those of the bot `new` do; `id: old` keeps the old id"
+    )
+    kept = plan.make(declare({"new": {"moved_from": "old", "id": "old"}}), state)
+    assert [codes(change) for change in kept.changes] == [[]]
+
+
+TWO_SOURCES = {name: {"sync": {"command": [f"sync-{name}"]}} for name in ("docs", "faq")}
+
+
+@pytest.mark.parametrize(
+    ("hook", "source", "said"),
+    [
+        ({"type": "sync.trigger"}, "faq", "calls of its trigger URL start syncs of faq, and no longer of docs"),
+        ({"type": "sync.failure"}, "faq", "it gets sync.failure of faq, and no longer of docs"),
+        ({"type": "sync.failure"}, None, "it gets sync.failure of every data source, and no longer of docs alone"),
+    ],
+)
+def test_another_data_source_is_said(
+    *, hook: dict[str, str], source: str | None, said: str, declare: Declare, applied: Apply
+) -> None:
+    """An enabled webhook that from now on goes by other syncs is no calm edit; a disabled one is."""
+    if hook["type"] != "sync.trigger":
+        hook = hook | {"url": "https://ops.example.com"}
+    for enabled, messages in ((True, [said]), (False, [])):
+        before, after = (
+            {"s": {"data_sources": TWO_SOURCES, "webhooks": {"h": hook | {"enabled": enabled, "data_source": each}}}}
+            for each in ("docs", source)
+        )
+        (change,) = plan.make(declare(after), applied(declare(before))).changes
+        assert [warning.message for warning in change.warnings] == messages
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ({"command": ["a"]}, {"command": ["b"]}, "its syncs run another command from now on"),
+        ({"command": ["a"]}, {"http": {"url": "https://x.example.com"}}, "its syncs are requested from a server"),
+        ({"http": {"url": "https://x.example.com"}}, {"command": ["a"]}, "its syncs run another command"),
+        (
+            {"http": {"url": "https://x.example.com"}},
+            {"http": {"url": "https://y.example.com"}},
+            "its syncs are requested from another server",
+        ),
+        (
+            {"http": {"url": "https://x.example.com/a"}},
+            {"http": {"url": "https://x.example.com/b"}},
+            "its syncs are requested from another URL of the same server",
+        ),
+        ({"command": ["a"]}, None, "it can no longer be synced"),
+        ({"command": ["a"], "timeout": "1m"}, {"command": ["a"], "timeout": "2m"}, None),
+        (None, {"command": ["a"]}, None),
+    ],
+)
+def test_a_sync_that_goes_elsewhere_is_said(
+    *, before: Any, after: Any, said: str | None, declare: Declare, applied: Apply
+) -> None:
+    """What a sync calls is no calm edit; how long it may take is."""
+    old, new = ({"s": {"data_sources": {"d": {"sync": sync} if sync else {}}}} for sync in (before, after))
+    (change,) = plan.make(declare(new), applied(declare(old))).changes
+    assert len(change.warnings) == (1 if said else 0)
+    assert all(warning.message.startswith(said or "") for warning in change.warnings)
+
+
+def test_what_a_receiver_can_no_longer_verify_by_is_said(declare: Declare, applied: Apply) -> None:
+    """One means to verify or both; getting one more breaks nobody."""
+    url = {"type": "conversation.started", "url": "https://a.example.com"}
+
+    def messages(before: dict[str, bool], after: dict[str, bool]) -> list[str]:
+        old, new = (declare({"b": {"webhooks": {"x": url | {"signing": signing}}}}) for signing in (before, after))
+        (change,) = plan.make(new, applied(old)).changes
+        return [warning.message for warning in change.warnings]
+
+    neither = {"secret_header": False, "standard_webhooks": False}
+    ends = "no longer sent; receivers that verify by that need to know before"
+    assert messages({}, neither) == [f"`X-Secret-Key` and the Standard Webhooks headers are {ends}"]
+    assert messages({}, {"secret_header": False}) == [f"`X-Secret-Key` is {ends}"]
+    assert messages(neither, {}) == []
 
 
 def test_a_changed_type_is_a_replacement(declare: Declare, applied: Apply) -> None:
