@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["harmless", "inline_value"]
+__all__ = ["harmless", "harmless_line", "inline_value"]
 
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Printable by Unicode's categories, and nothing to look at: fillers, joiners, variation selectors."""
 _BARE = re.compile(r"[A-Za-z0-9_./:@%+?&=#~$!{}\-]+")
 _WORDS = {"None": "(none)", "True": "true", "False": "false"}
 _WORDS_WITH_MEANING = frozenset({"true", "false", "null"})
@@ -15,9 +19,16 @@ _NUMBER = re.compile(r"[-+]?\.?[0-9][0-9_.eE+-]*")
 
 def harmless(text: str) -> str:
     r"""The text with every character that does not show spelled out, as `\n` or `\u202e`."""
-    if text.isprintable():
+    if text.isprintable() and (text.isascii() or not _BLANK.search(text)):
         return text
-    return "".join(each if each.isprintable() else _spelled(each) for each in text)
+    return "".join(each if each.isprintable() and not _BLANK.match(each) else _spelled(each) for each in text)
+
+
+def harmless_line(text: str) -> str:
+    """A line of a text, with the blanks at its end spelled out as well: they may be all that differs."""
+    shown = harmless(text)
+    kept = shown.rstrip(" ")
+    return kept + "\\x20" * (len(shown) - len(kept))
 
 
 def inline_value(value: Any) -> str:

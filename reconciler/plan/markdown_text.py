@@ -14,6 +14,8 @@ _SPAN = re.compile(r"`([^`]+)`")
 _MARKUP = re.compile(r"([\\*_\[\]#|~$]|^[-+])")
 _TRIGGERS = re.compile(r"([@#/.]|GH-|\bwww)")
 """What turns into a mention, a reference or a link once markup is done; a word joiner after it prevents that."""
+_RISKY = re.compile(r"[@#]|://|GH-|\bwww")
+"""Where none of these is, a dot or a slash begins nothing, and is left as it can be copied."""
 
 
 def code(text: str) -> str:
@@ -51,5 +53,5 @@ def fenced(lines: list[str], language: str) -> str:
 
 def _plain(text: str) -> str:
     escaped = html.escape(harmless(text), quote=False)
-    joined = _TRIGGERS.sub("\\1\u2060", escaped) if "@" in escaped or "#" in escaped or "://" in escaped else escaped
+    joined = _TRIGGERS.sub("\\1\u2060", escaped) if _RISKY.search(escaped) else escaped
     return _MARKUP.sub(r"\\\1", joined).replace("`", "\\`")

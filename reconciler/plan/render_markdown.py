@@ -9,7 +9,7 @@ from reconciler.model.hook import EventType
 from reconciler.model.resource import Kind
 from reconciler.plan.compare import UNEXPLAINED
 from reconciler.plan.consequences import GRAVE
-from reconciler.plan.escape import harmless
+from reconciler.plan.escape import harmless, harmless_line
 from reconciler.plan.guards import flags_of
 from reconciler.plan.lines import line_diff
 from reconciler.plan.markdown_text import code, fenced, html_code, prose, row
@@ -19,6 +19,7 @@ from reconciler.plan.words import (
     counted,
     field_place,
     field_value,
+    fields_to_read,
     is_long_text,
     kind_words,
     place_words,
@@ -224,7 +225,7 @@ def _details(change: Change, *, whole_bodies: bool) -> Iterator[str]:
         f" {html_code(change.address)}{where}</summary>"
     )
     yield ""
-    edits = (line for field in change.fields for line in _diff(change, field, whole_bodies=whole_bodies))
+    edits = (line for field in fields_to_read(change) for line in _diff(change, field, whole_bodies=whole_bodies))
     yield fenced(list(edits), "diff")
     calm = [warning.message for warning in change.warnings if not _is_told(change, warning)]
     if change.kind is Kind.WEBHOOK and change.action is Action.RENAME:
@@ -262,7 +263,7 @@ def _diff(change: Change, field: FieldChange, *, whole_bodies: bool) -> Iterator
         return
     yield f"@@ {path} @@{where}"
     for sign, text in lines:
-        yield (f"  … {text}" if sign == "@" else f"{sign} {harmless(text)}").rstrip()
+        yield (f"  … {text}" if sign == "@" else f"{sign} {harmless_line(text)}").rstrip()
 
 
 def _in_place_of_details(plan: Plan, detail: _Detail) -> Iterator[str]:

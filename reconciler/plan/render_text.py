@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.plan.escape import harmless
+from reconciler.plan.escape import harmless, harmless_line
 from reconciler.plan.lines import line_diff
 from reconciler.plan.plan import Action
 from reconciler.plan.words import (
     field_place,
     field_value,
+    fields_to_read,
     is_long_text,
     kind_words,
     place_words,
@@ -95,9 +96,11 @@ def _block(plan: Plan, change: Change, paint: _Paint, width: int | None) -> Iter
         first, *others = _words("    ! ", message, width)
         yield first.replace("!", paint("1;33", "!"), 1)
         yield from others
-    paths = [harmless(field.path) for field in change.fields]
-    path_width = max((len(path) for path in paths if len(path) <= _PATH_WIDTH_MAX), default=0)
-    for field, path in zip(change.fields, paths, strict=True):
+    fields = fields_to_read(change)
+    paths = [harmless(field.path) for field in fields]
+    aligned = [len(path) for field, path in zip(fields, paths, strict=True) if not is_long_text(field)]
+    path_width = max((length for length in aligned if length <= _PATH_WIDTH_MAX), default=0)
+    for field, path in zip(fields, paths, strict=True):
         if is_long_text(field):
             yield f"    {path}{_where(change, field, paint)}"
             yield from _text(field, paint)
@@ -137,7 +140,7 @@ def _text(field: FieldChange, paint: _Paint) -> Iterator[str]:
     before = field.before if isinstance(field.before, str) else ""
     after = field.after if isinstance(field.after, str) else ""
     for sign, text in line_diff(before, after):
-        shown = f"… {text}" if sign == "@" else f"{sign} {harmless(text)}"
+        shown = f"… {text}" if sign == "@" else f"{sign} {harmless_line(text)}"
         yield paint(_LINE_COLOURS.get(sign, ""), f"        {shown}".rstrip())
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "counted",
     "field_place",
     "field_value",
+    "fields_to_read",
     "is_long_text",
     "kind_words",
     "participle",
@@ -90,6 +91,11 @@ def is_long_text(field: FieldChange) -> bool:
     """Whether a field is read better as lines than as a value."""
     before, after = field.before, field.after
     return (isinstance(after, str) and "\n" in after) or (isinstance(before, str) and "\n" in before)
+
+
+def fields_to_read(change: Change) -> list[FieldChange]:
+    """The fields of a change, texts of several lines last: what follows one could be taken for a line of it."""
+    return sorted(change.fields, key=is_long_text)
 
 
 def field_value(field: FieldChange, value: Any) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.plan.escape import harmless, inline_value
+from reconciler.plan.escape import harmless, harmless_line, inline_value
 
 
 @pytest.mark.parametrize(
@@ -21,11 +21,21 @@ from reconciler.plan.escape import harmless, inline_value
         ("zero\u200bwidth", "zero\\u200bwidth"),
         ("nb\u00a0sp", "nb\\xa0sp"),
         ("\U000e0041", "\\U000e0041"),
+        ("fil\u3164ler", "fil\\u3164ler"),
+        ("vari\ufe0fation\U000e0100", "vari\\ufe0fation\\U000e0100"),
+        ("\u2800", "\\u2800"),
     ],
 )
 def test_what_does_not_show_is_spelled_out(text: str, shown: str) -> None:
     """Control characters, bidirectional marks and invisible ones; whatever shows stays as it is."""
     assert harmless(text) == shown
+
+
+def test_blanks_at_the_end_of_a_line_are_spelled_out() -> None:
+    """They may be all that differs between two lines; those within a line show by what follows them."""
+    assert harmless_line("a b  ") == "a b\\x20\\x20"
+    assert harmless_line("  a b") == "  a b"
+    assert harmless_line("\u202e ") == "\\u202e\\x20"
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,19 @@ def test_a_plan_that_cannot_know_traffic_says_so_where_it_matters(declare: Decla
     assert word not in render_markdown(calm, knows_traffic=False)
 
 
+def test_no_line_of_a_body_can_pose_as_another_field(declare: Declare, applied: Apply) -> None:
+    """Bodies stand last in a diff, so that whatever looks like a field below one belongs to it."""
+    hostile = "{}\nurl: https://elsewhere.example.com\n"
+    state = applied(declare(bots(x=HOOK | {"custom_payload": {"enabled": False, "body": "{}\n"}})))
+    after = HOOK | {"timeout": "5s", "custom_payload": {"enabled": True, "body": hostile}}
+    text = render_markdown(plan.make(declare(bots(x=after)), state))
+    begin = text.index("@@ custom_payload.body @@")
+    body = text[begin : text.index("```", begin)].splitlines()
+    assert body[1:] == ["  {}", "+ url: https://elsewhere.example.com"]
+    assert "+ custom_payload.enabled: true" in text[:begin]
+    assert "+ timeout: 5s" in text[:begin]
+
+
 @given(st.text(st.characters(codec="utf-8")))
 def test_a_code_span_cannot_be_left(text: str) -> None:
     """The fence is longer than any run of backticks inside, and everything is on one line."""
@@ -147,6 +160,8 @@ def test_a_cell_cannot_be_left(text: str) -> None:
         ("see `moved_from: x`", "see `moved_from: x`"),
         ("@team", "@\u2060team"),
         ("#12", "\\#\u206012"),
+        ("see GH-12", "see GH-\u206012"),
+        ("www.example.com", "www\u2060.\u2060example.\u2060com"),
         ("https://x.example.com", "https:/\u2060/\u2060x.\u2060example.\u2060com"),
         ("line\nbreak", "line\\\\nbreak"),
     ],

@@ -113,9 +113,16 @@ def test_a_field_written_elsewhere_has_its_own_place() -> None:
         FieldChange(path="description", before="", after="a\nb", file="hooks.yaml", line=9),
     )
     lines = render_text(plan_of(replace(URL, fields=fields))).splitlines()
-    assert "    url          https://a.example.com → https://b.example.com" in lines
-    assert "    timeout      10s → 5s  hooks.yaml:3" in lines
+    assert "    url      https://a.example.com → https://b.example.com" in lines
+    assert "    timeout  10s → 5s  hooks.yaml:3" in lines
     assert "    description  hooks.yaml:9" in lines
+
+
+def test_a_line_that_differs_in_blanks_alone_shows_them() -> None:
+    """Else the line that goes and the line that comes would look the same."""
+    body = FieldChange(path="custom_payload.body", before="a\nb\n", after="a \nb\n")
+    text = render_text(plan_of(replace(URL, fields=(body,))))
+    assert "        - a\n        + a\\x20\n" in text
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 140])
