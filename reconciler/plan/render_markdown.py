@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from enum import Enum, auto
+from typing import TYPE_CHECKING, assert_never
 
 from reconciler.model.hook import EventType
 from reconciler.model.resource import Kind
@@ -17,6 +18,7 @@ from reconciler.plan.plan import Action
 from reconciler.plan.swallowed import SWALLOWED
 from reconciler.plan.words import (
     counted,
+    drift_to_read,
     field_place,
     field_value,
     fields_to_read,
@@ -58,30 +60,40 @@ _LISTED_MAX = 100
 """Addresses in a list that stands in for details."""
 
 
+class _Attention(Enum):
+    """How what needs attention is told: a row each, a row for those with the same reasons, or by name alone."""
+
+    ROWS = auto()
+    GROUPS = auto()
+    NAMES = auto()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Detail:
     """How much is said. Additions give way first, what needs attention last."""
 
-    diffs_of: frozenset[Action]
-    listed: frozenset[Action]
+    diffs_of: frozenset[Action] = frozenset()
+    listed: frozenset[Action] = frozenset()
     whole_bodies: bool = True
-    attention_in_full: bool = True
-    attention_max: int | None = None
+    attention: _Attention = _Attention.ROWS
+    named_max: int | None = None
 
 
 _ALL = frozenset(Action)
 _NOT_ADDED = _ALL - {Action.CREATE}
 _DEGREES = (
-    _Detail(diffs_of=_ALL, listed=frozenset()),
+    _Detail(diffs_of=_ALL),
     _Detail(diffs_of=_NOT_ADDED, listed=frozenset({Action.CREATE})),
-    _Detail(diffs_of=_NOT_ADDED, listed=frozenset()),
-    _Detail(diffs_of=_NOT_ADDED, listed=frozenset(), whole_bodies=False),
+    _Detail(diffs_of=_NOT_ADDED),
+    _Detail(diffs_of=_NOT_ADDED, whole_bodies=False),
     _Detail(diffs_of=_ENDING, listed=frozenset({Action.UPDATE, Action.RENAME}), whole_bodies=False),
-    _Detail(diffs_of=frozenset(), listed=frozenset({Action.UPDATE, Action.RENAME})),
-    _Detail(diffs_of=frozenset(), listed=frozenset()),
-    _Detail(diffs_of=frozenset(), listed=frozenset(), attention_in_full=False),
-    _Detail(diffs_of=frozenset(), listed=frozenset(), attention_in_full=False, attention_max=1_000),
-    _Detail(diffs_of=frozenset(), listed=frozenset(), attention_in_full=False, attention_max=100),
+    _Detail(listed=frozenset({Action.UPDATE, Action.RENAME})),
+    _Detail(),
+    _Detail(attention=_Attention.GROUPS),
+    _Detail(attention=_Attention.NAMES),
+    _Detail(attention=_Attention.NAMES, named_max=1_000),
+    _Detail(attention=_Attention.NAMES, named_max=100),
+    _Detail(attention=_Attention.NAMES, named_max=20),
 )
 
 
@@ -112,7 +124,10 @@ def render_markdown(
         if length <= characters_max:
             return text
     cut = "\n\nThe rest did not fit; see the plan's JSON.\n"
-    return text[: characters_max - len(cut)].rpartition("\n")[0] + cut
+    end = "\n".join((cut, *footer, ""))
+    if len(end) * 2 > characters_max:
+        end = cut
+    return text[: characters_max - len(end)].rpartition("\n")[0] + end
 
 
 def _sections(
@@ -124,16 +139,13 @@ def _sections(
     yield prose(summary_line(plan)).replace("\\", "") if plan.is_empty else f"**{summary_line(plan)}**"
     if concerns:
         yield from ("", "#### Needs attention", "")
-        yield from _attention_table(concerns, detail)
+        yield from _attention_told(concerns, detail)
     for change in plan.changes:
         if change.action in detail.diffs_of:
             yield ""
             yield from _details(change, whole_bodies=detail.whole_bodies)
     yield from _in_place_of_details(plan, detail)
-    if plan.drift:
-        yield from ("", "#### Drift", "", row("Webhook", "What", "Since", "What clears it"), row(*["---"] * 4))
-        for drift in plan.drift:
-            yield row(code(drift.address), prose(drift.message), drift.since or "", prose(drift.clears))
+    yield from _drift(plan)
     yield ""
     yield from footer
 
@@ -178,8 +190,9 @@ def _attention(plan: Plan) -> Iterator[_Concern]:
         if traffic := traffic_words(change, plan.observed.get(change.address)):
             reasons.append(traffic)
         if reasons or change.action in _ENDING:
+            kind = "" if change.kind is Kind.WEBHOOK else f" {kind_words(change.kind)}"
             yield _Concern(
-                sign=f"{_SIGNS[change.action]} {verb(change.action)}",
+                sign=f"{_SIGNS[change.action]} {verb(change.action)}{kind}",
                 subject=change.address,
                 reasons=tuple(reasons),
                 place=place_words(change.file, change.line),
@@ -198,23 +211,44 @@ def _is_told(change: Change, warning: PlanWarning) -> bool:
     return change.action in _ENDING or warning.code in _TOLD
 
 
-def _attention_table(concerns: Sequence[_Concern], detail: _Detail) -> Iterator[str]:
-    if detail.attention_in_full:
-        yield row("", "What", "Why", "Where")
-        yield row(*["---"] * 4)
-        for concern in concerns:
-            reasons = "<br>".join(prose(reason) for reason in concern.reasons)
-            subject = code(concern.subject) if concern.subject else _WHOLE
-            yield row(concern.sign, subject, reasons, code(concern.place) if concern.place else "")
-        return
+def _attention_told(concerns: Sequence[_Concern], detail: _Detail) -> Iterator[str]:
+    match detail.attention:
+        case _Attention.ROWS:
+            yield from _attention_table([(concern, [concern]) for concern in concerns])
+        case _Attention.GROUPS:
+            alike: dict[tuple[str, tuple[str, ...]], list[_Concern]] = {}
+            for concern in concerns:
+                alike.setdefault((concern.sign, concern.reasons), []).append(concern)
+            yield from _attention_table([(group[0], group) for group in alike.values()])
+        case _Attention.NAMES:
+            yield from _attention_list(concerns, detail.named_max)
+        case _:
+            assert_never(detail.attention)
+
+
+def _attention_table(groups: Sequence[tuple[_Concern, Sequence[_Concern]]]) -> Iterator[str]:
+    yield row("", "What", "Why", "Where")
+    yield row(*["---"] * 4)
+    for first, group in groups:
+        sign = first.sign if len(group) == 1 else f"{first.sign} ({len(group)})"
+        subjects = " ".join(code(each.subject) if each.subject else _WHOLE for each in group)
+        place = first.place if len({each.place for each in group}) == 1 else ""
+        reasons = "<br>".join(prose(reason) for reason in first.reasons)
+        yield row(sign, subjects, reasons, code(place) if place else "")
+
+
+def _attention_list(concerns: Sequence[_Concern], named_max: int | None) -> Iterator[str]:
+    """By name alone; a guard on the whole plan has none, and keeps its reason."""
     groups: dict[str, list[str]] = {}
     for concern in concerns:
-        groups.setdefault(concern.sign, []).append(concern.subject)
+        if concern.subject:
+            groups.setdefault(concern.sign, []).append(concern.subject)
+        else:
+            yield f"- {concern.sign}: {'; '.join(prose(reason) for reason in concern.reasons)}"
     for sign, subjects in groups.items():
-        shown = subjects[: detail.attention_max]
+        shown = subjects[:named_max]
         more = f" and {len(subjects) - len(shown)} more" if len(shown) < len(subjects) else ""
-        named = " ".join(code(subject) if subject else _WHOLE for subject in shown)
-        yield f"- {sign} ({len(subjects)}): {named}{more}"
+        yield f"- {sign} ({len(subjects)}): {' '.join(map(code, shown))}{more}"
 
 
 def _details(change: Change, *, whole_bodies: bool) -> Iterator[str]:
@@ -281,6 +315,17 @@ def _in_place_of_details(plan: Plan, detail: _Detail) -> Iterator[str]:
             yield f"{_SIGNS[action]} {verb(action)}: {', '.join(addresses)}"
         else:
             yield f"{_SIGNS[action]} {len(addresses)} to {verb(action)}; the details did not fit, see the plan's JSON"
+
+
+def _drift(plan: Plan) -> Iterator[str]:
+    if not plan.drift:
+        return
+    drifting, others = drift_to_read(plan)
+    yield from ("", "#### Drift", "", row("Webhook", "What", "Since", "What clears it"), row(*["---"] * 4))
+    for drift in drifting:
+        yield row(code(drift.address), prose(drift.message), prose(drift.since or ""), prose(drift.clears))
+    if others:
+        yield from ("", prose(others))
 
 
 def _footer(plan: Plan, command: str, *, knows_traffic: bool) -> Iterator[str]:

@@ -8,6 +8,7 @@ from reconciler.plan.escape import harmless, harmless_line
 from reconciler.plan.lines import line_diff
 from reconciler.plan.plan import Action
 from reconciler.plan.words import (
+    drift_to_read,
     field_place,
     field_value,
     fields_to_read,
@@ -69,12 +70,16 @@ def _lines(plan: Plan, paint: _Paint, width: int | None) -> Iterator[str]:
     for change in plan.changes:
         yield from _block(plan, change, paint, width)
         yield ""
-    for drift in plan.drift:
+    drifting, others = drift_to_read(plan)
+    for drift in drifting:
         since = f" since {drift.since}" if drift.since else ""
         yield f"{paint('1;33', f'drift {harmless(drift.address)}')}  {paint('2', f'{drift.code}{since}')}"
         yield from _words("    ", harmless(drift.message), width)
         yield from _words("    cleared by: ", harmless(drift.clears), width)
         yield ""
+    if others:
+        first, *following = _words("drift ", others, width)
+        yield from (first.replace("drift", paint("1;33", "drift"), 1), *following, "")
     for guard in plan.guards:
         subject = harmless(guard.address) if guard.address else "the whole plan"
         yield f"{paint('1;31', f'guard {subject}')}  {paint('2', guard.code)}"

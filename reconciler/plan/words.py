@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,13 @@ from reconciler.plan.escape import harmless, inline_value
 from reconciler.plan.plan import Action
 
 if TYPE_CHECKING:
-    from reconciler.plan.plan import Change, FieldChange, Observation, Plan
+    from collections.abc import Sequence
+
+    from reconciler.plan.plan import Change, Drift, FieldChange, Observation, Plan
 
 __all__ = [
     "counted",
+    "drift_to_read",
     "field_place",
     "field_value",
     "fields_to_read",
@@ -29,6 +33,8 @@ __all__ = [
     "verb",
 ]
 
+DRIFT_MAX = 20
+"""Webhooks whose drift is told one by one: a reader of a plan decides on its changes, and drift has other causes."""
 _ENDING = frozenset({Action.DELETE, Action.REPLACE, Action.ROTATE})
 _TRAFFIC_CODES = frozenset(
     {"data-source-changes", "secret-rotates", "signing-stops", "traffic-starts", "traffic-stops", "url-changes"}
@@ -96,6 +102,18 @@ def is_long_text(field: FieldChange) -> bool:
 def fields_to_read(change: Change) -> list[FieldChange]:
     """The fields of a change, texts of several lines last: what follows one could be taken for a line of it."""
     return sorted(change.fields, key=is_long_text)
+
+
+def drift_to_read(plan: Plan) -> tuple[Sequence[Drift], str]:
+    """The drift to be told one by one, and a word on the rest: what the plan changes comes before what it leaves."""
+    if len(plan.drift) <= DRIFT_MAX:
+        return plan.drift, ""
+    changed = {change.address for change in plan.changes}
+    changed |= {field.before for change in plan.changes for field in change.fields if field.path == "address"}
+    ranked = sorted(plan.drift, key=lambda drift: drift.address not in changed)
+    rest = Counter(drift.code for drift in ranked[DRIFT_MAX:])
+    codes = ", ".join(f"{count} {code}" for code, count in sorted(rest.items()))
+    return ranked[:DRIFT_MAX], f"and {rest.total()} more webhooks ({codes}); the plan's JSON lists them all"
 
 
 def field_value(field: FieldChange, value: Any) -> str:

@@ -65,6 +65,48 @@ def test_what_needs_attention_is_named_when_nothing_else_fits(declare: Declare, 
     assert all(f"`b/h{number:04}`" in text for number in range(2_000))
 
 
+def test_equal_reasons_share_a_row_where_a_row_each_does_not_fit(declare: Declare, applied: Apply) -> None:
+    """Several hundred deletions keep what they break, and the guard on them keeps its counts and its flag."""
+    state = applied(declare(bots(**many(900))))
+    text = render_markdown(plan.make(declare(bots()), state))
+    assert len(text) <= CHARACTERS_MAX
+    assert "| ⛔ guard | the whole plan | 900 of 900 webhooks (100 %) would be deleted or replaced;" in text
+    (told,) = [line for line in text.splitlines() if line.startswith("| 🔴 delete (900) |")]
+    assert all(f"`b/h{number:04}`" in told for number in range(900))
+    assert "it is disabled, and gets nothing; what waits is cancelled" in told
+
+
+def test_a_guard_on_the_whole_plan_keeps_its_reason(declare: Declare, applied: Apply) -> None:
+    """Where not even the names of the webhooks fit."""
+    state = applied(declare(bots(**many(3_000))))
+    text = render_markdown(plan.make(declare(bots(one=HOOK)), state), characters_max=20_000)
+    assert "- ⛔ guard: 3000 of 3000 webhooks (100 %) would be deleted or replaced;" in text
+    assert "allow it with `--allow-delete-all`" in text
+    assert text.endswith("\nApply with `reconcile --allow-delete-all`\n")
+
+
+def test_drift_of_others_takes_no_place_from_the_changes(declare: Declare, applied: Apply) -> None:
+    """Hundreds of failing webhooks are counted; the one that the plan changes is told first, and its diff stays."""
+    hooks = many(600, enabled=True)
+    state = applied(declare(bots(**hooks)))
+    observed = {f"id-b/{name}": Observation(failing_since="2026-03-10T12:00:00Z") for name in hooks}
+    after = hooks | {"h0599": hooks["h0599"] | {"timeout": "5s"}}
+    text = render_markdown(plan.make(declare(bots(**after)), state, observed=observed))
+    assert "+ timeout: 5s" in text
+    rows = [line for line in text.splitlines() if "every attempt has failed" in line]
+    assert len(rows) == 20
+    assert rows[0].startswith("| `b/h0599` |")
+    assert "and 580 more webhooks (580 failing)" in text
+
+
+def test_kinds_are_told_apart_where_addresses_are_equal(declare: Declare, applied: Apply) -> None:
+    """A data source and a webhook of one bot may have one handle."""
+    source = {"data_sources": {"x": {"sync": {"command": ["sync"]}}}, "webhooks": {"x": HOOK}}
+    text = render_markdown(plan.make(declare({"b": {}}), applied(declare({"b": source}))))
+    assert "| 🔴 delete data source | `b/x` |" in text
+    assert "| 🔴 delete | `b/x` |" in text
+
+
 @pytest.mark.parametrize("limit", [300, 1_000, 5_000, 20_000])
 def test_no_limit_is_exceeded(limit: int, declare: Declare, applied: Apply) -> None:
     """Whatever must go."""

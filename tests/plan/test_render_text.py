@@ -125,6 +125,22 @@ def test_a_line_that_differs_in_blanks_alone_shows_them() -> None:
     assert "        - a\n        + a\\x20\n" in text
 
 
+@pytest.mark.parametrize("color", [False, True])
+def test_drift_of_many_is_counted(*, color: bool) -> None:
+    """What the plan changes is told first, also where it has had another address; the rest is a number."""
+    drift = tuple(
+        Drift(address=f"a/{number:02}", code="gone", since=None, message="410", clears="a test")
+        for number in range(30)
+    )
+    moved = FieldChange(path="address", before="a/29", after="a/x")
+    text = render_text(plan_of(replace(URL, fields=(moved,)), drift=drift), color=color, width=60)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+    assert next(line for line in lines if line.startswith("drift a/")).startswith("drift a/29  gone")
+    assert sum(line.startswith("drift a/") for line in lines) == 20
+    at = lines.index("drift and 10 more webhooks (10 gone); the plan's JSON lists")
+    assert lines[at + 1 : at + 3] == ["      them all", ""]
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 140])
 def test_sentences_are_broken_where_the_terminal_ends(width: int) -> None:
     """Between words, below where they began; the summary line stays one line whatever the width."""
