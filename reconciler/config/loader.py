@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from reconciler.config.check import check
@@ -79,7 +80,12 @@ def _load(files: Mapping[str, bytes], folder: str, problems: list[Problem]) -> D
         digest=digest(resources.values()),
         warnings=tuple(problems),
         files=tuple(document.name for document in documents),
+        locate_bots=partial(_place_of_bots, documents[0]) if len(documents) == 1 else None,
     )
+
+
+def _place_of_bots(document: Document) -> Place:
+    return document.place(document.locate(("bots",), key=True))
 
 
 def _presentable(problems: Sequence[Problem]) -> list[Problem]:

@@ -66,13 +66,15 @@ class Desired:
     """A whole configuration without errors.
 
     `digest` is `sha256:…` of the canonical desired state: equal for equal specs, whatever files or order they
-    stand in. `resources` is sorted by key. `files` are the files read, in order.
+    stand in. `resources` is sorted by key. `files` are the files read, in order. `locate_bots` gives the place where
+    the bots stand in a configuration of one file: there a bot that is gone has stood.
     """
 
     resources: Mapping[Key, Declared]
     digest: str
     warnings: tuple[Problem, ...] = ()
     files: tuple[str, ...] = ()
+    locate_bots: Callable[[], Place] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,6 @@ GRAVE = frozenset(
     {
         "bot-id-changes",
         "data-source-changes",
-        "data-source-id-changes",
         "secret-rotates",
         "secret-source-changes",
         "signing-stops",
@@ -67,11 +66,10 @@ def _of_owner(action: Action, kind: Kind, before: Spec | None, after: Spec | Non
         return ()
     warnings = []
     old, new = before["id"], after["id"]
-    if old != new:
-        what = "of the bot" if kind is Kind.BOT else "that name the data source"
-        keeps = f"; `id: {old}` keeps the old id" if action is Action.RENAME else ""
-        message = f"events {what} `{old}` no longer match, those {what} `{new}` do{keeps}"
-        warnings.append(PlanWarning(code=f"{kind.value.replace('_', '-')}-id-changes", message=message))
+    if kind is Kind.BOT and old != new:
+        keeps = f"; `id: {old}` keeps them" if action is Action.RENAME else ""
+        message = f"conversations of the platform's bot `{old}` no longer match it, those of `{new}` do{keeps}"
+        warnings.append(PlanWarning(code="bot-id-changes", message=message))
     if kind is Kind.DATA_SOURCE and before["sync"] and _run(before["sync"]) != _run(after["sync"]):
         warnings.append(PlanWarning(code="sync-changes", message=_sync_changes(before["sync"], after["sync"])))
     return tuple(warnings)
@@ -176,8 +174,9 @@ def _other_source(before: Spec, after: Spec) -> tuple[PlanWarning, ...]:
     if _is_trigger(after):
         message = f"calls of its trigger URL start syncs of {new}, and no longer of {old}"
     else:
-        was = f"{old}{'' if new else ' alone'}" if old else "every one"
-        message = f"it gets {after['type']} of {new or 'every data source'}, and no longer of {was}"
+        alone = "" if old and new else " alone"
+        now, was = (f"{source}{alone}" if source else "every data source" for source in (new, old))
+        message = f"it gets {after['type']} of {now}, and no longer of {was}"
     return (PlanWarning(code="data-source-changes", message=message),)
 
 

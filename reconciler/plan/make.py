@@ -63,7 +63,7 @@ def make(
         else:
             unchanged += 1
     changes.extend(_delete(resource, desired, pairing) for resource in pairing.removed)
-    changes = sorted(with_swallowed(changes), key=_rank)
+    changes = sorted(with_swallowed(changes, pairing), key=_rank)
     seen = observed or {}
     return Plan(
         base=Base(lineage=state.lineage, serial=state.serial),
@@ -161,10 +161,7 @@ def _delete(resource: Resource, desired: Desired, pairing: Pairing) -> Change:
     fields = [FieldChange(path=each.path, before=each.after, after=None) for each in found if each.path != "secret"]
     if kind is Kind.WEBHOOK:
         fields.insert(0, FieldChange(path="secret", before=_shown_secret(before, resource), after=None))
-    bot = desired.resources.get(Key(Kind.BOT, pairing.translated(address).partition("/")[0]))
-    place = None
-    if bot is not None and kind is not Kind.BOT:
-        place = bot.locate("webhooks" if kind is Kind.WEBHOOK else "data_sources")
+    place = _place_of_deleted(kind, pairing.translated(address).partition("/")[0], desired)
     return Change(
         kind=kind,
         address=address,
@@ -175,6 +172,14 @@ def _delete(resource: Resource, desired: Desired, pairing: Pairing) -> Change:
         fields=tuple(fields),
         warnings=(*warnings_of(Action.DELETE, kind, before, None), *_not_renamed(resource, pairing)),
     )
+
+
+def _place_of_deleted(kind: Kind, bot: str, desired: Desired) -> Place | None:
+    """What it is missing from: its bot's block, or the bots of the one file."""
+    declared = desired.resources.get(Key(Kind.BOT, bot))
+    if declared is not None and kind is not Kind.BOT:
+        return declared.locate("webhooks" if kind is Kind.WEBHOOK else "data_sources")
+    return desired.locate_bots() if desired.locate_bots is not None else None
 
 
 def _not_renamed(resource: Resource, pairing: Pairing) -> tuple[PlanWarning, ...]:

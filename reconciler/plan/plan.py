@@ -67,7 +67,8 @@ class Change:
     """What happens to one resource. `file` and `line` are of the field that caused it.
 
     `address` is the new one, or the last one of a deleted resource. `type` is a webhook's (its new one), None
-    for other kinds. A deleted resource is placed where its bot's block stands, if that is still there.
+    for other kinds. A deleted resource is placed where its bot's block stands, if that is still there, or else at
+    the bots of a configuration of one file.
     """
 
     kind: Kind

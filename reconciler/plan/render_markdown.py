@@ -259,8 +259,8 @@ def _details(change: Change, *, whole_bodies: bool) -> Iterator[str]:
         f" {html_code(change.address)}{where}</summary>"
     )
     yield ""
-    edits = (line for field in fields_to_read(change) for line in _diff(change, field, whole_bodies=whole_bodies))
-    yield fenced(list(edits), "diff")
+    edits = [line for field in fields_to_read(change) for line in _diff(change, field, whole_bodies=whole_bodies)]
+    yield fenced(edits, "diff") if edits else "Nothing is set beyond its handle."
     calm = [warning.message for warning in change.warnings if not _is_told(change, warning)]
     if change.kind is Kind.WEBHOOK and change.action is Action.RENAME:
         calm.insert(0, _kept(change))

@@ -14,6 +14,7 @@ from reconciler.plan.words import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from reconciler.plan.moves import Pairing
     from reconciler.plan.plan import Change, FieldChange
 
 __all__ = ["SWALLOWED", "with_swallowed"]
@@ -24,7 +25,7 @@ SWALLOWED = "swallowed-webhooks"
 _KEY = re.compile(r"^[ \t]*([a-z0-9][a-z0-9-]*):(?=\s)", re.MULTILINE)
 
 
-def with_swallowed(changes: Sequence[Change]) -> list[Change]:
+def with_swallowed(changes: Sequence[Change], pairing: Pairing) -> list[Change]:
     """The changes, with a warning where a text has come to hold webhooks of its bot that are deleted.
 
     YAML takes what is indented below a block of text for more of it, so that a whole file can vanish into a body
@@ -33,7 +34,7 @@ def with_swallowed(changes: Sequence[Change]) -> list[Change]:
     deleted: dict[str, dict[str, str | None]] = defaultdict(dict)
     for change in changes:
         if change.kind is Kind.WEBHOOK and change.action is Action.DELETE:
-            bot, _, handle = change.address.partition("/")
+            bot, _, handle = pairing.translated(change.address).partition("/")
             deleted[bot][handle] = change.type
     if not deleted:
         return list(changes)

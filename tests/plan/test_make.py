@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler import plan
+from reconciler import config, plan
 from reconciler.model.resource import EMPTY_STATE, Desired, Key, Kind, State
 from reconciler.plan.plan import Observation, Summary
 
@@ -118,7 +118,7 @@ def test_an_edited_url_is_one_change_of_one_field(declare: Declare, applied: App
     [
         ("name", "Help", [("name", "Support", "Help")], []),
         ("id", "p-1", [("id", "support", "p-1")], ["bot-id-changes"]),
-        ("data_sources.docs.id", "d-1", [("id", "docs", "d-1")], ["data-source-id-changes"]),
+        ("data_sources.docs.id", "d-1", [("id", "docs", "d-1")], []),
         ("data_sources.docs.name", "Docs", [("name", "docs", "Docs")], []),
         (
             "data_sources.docs.sync",
@@ -172,7 +172,7 @@ def test_a_renamed_bot_without_an_id_of_its_own_is_told_what_keeps_it(declare: D
     (change,) = plan.make(declare({"new": {"moved_from": "old"}}), state).changes
     assert (change.action, codes(change)) == ("rename", ["bot-id-changes"])
     assert change.warnings[0].message == (
-        "events of the bot `old` no longer match, those of the bot `new` do; `id: old` keeps the old id"
+        "conversations of the platform's bot `old` no longer match it, those of `new` do; `id: old` keeps them"
     )
     kept = plan.make(declare({"new": {"moved_from": "old", "id": "old"}}), state)
     assert [codes(change) for change in kept.changes] == [[]]
@@ -342,6 +342,26 @@ def test_a_deleted_hook_shows_what_is_lost_and_where_it_stood(declare: Declare, 
     everything = plan.make(declare({}), applied(declare(BOTS)))
     assert everything.summary == Summary(delete=5)
     assert {change.file for change in everything.changes} == {None}
+
+
+def test_a_deleted_bot_is_missing_from_the_bots_of_the_one_file(declare: Declare, applied: Apply) -> None:
+    """With all that hung on it. Where there are several files nobody can say which, and none is blamed."""
+    texts = {"hooks.yaml": b"version: 1\nx-note: 1\nbots:\n  kept: {}\n"}
+    state = applied(
+        declare(
+            {
+                "kept": {},
+                "gone": {"webhooks": {"h": {"type": "conversation.started", "url": "https://a.example.com"}}},
+            }
+        )
+    )
+    places = [(change.file, change.line) for change in plan.make(config.load_texts(texts, "/"), state).changes]
+    assert places == [("hooks.yaml", 3), ("hooks.yaml", 3)]
+    more = texts | {"more.yaml": b"version: 1\n"}
+    places = [(change.file, change.line) for change in plan.make(config.load_texts(more, "/"), state).changes]
+    assert places == [(None, None), (None, None)]
+    empty = plan.make(config.load_texts({"hooks.yaml": b"version: 1\n"}, "/"), state)
+    assert {(change.file, change.line) for change in empty.changes} == {("hooks.yaml", 1)}
 
 
 def test_changes_are_sorted_by_risk_then_kind_then_address(declare: Declare, applied: Apply) -> None:
