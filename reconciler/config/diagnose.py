@@ -66,8 +66,24 @@ def _faults(document: Document, error: Any) -> Iterator[Fault]:
     if kind == "additionalProperties":
         for key in value:
             yield Fault(kind=kind, path=path, value=value, instance=instance, schema=schema, unknown=key)
-    else:
-        yield Fault(kind=kind, path=path, value=value, instance=instance, schema=schema)
+        return
+    if kind == "required" and value == "type" and isinstance(instance, dict):
+        # Without its type a webhook has no branch of the schema that would know its other keys.
+        slip = next((key for key in instance if nearest(key, (value,)) and key not in _keys_of_webhooks()), None)
+        if slip is not None:
+            named = {"title": "Webhook", "properties": {value: {}}}
+            yield Fault(
+                kind="additionalProperties", path=path, value=value, instance=instance, schema=named, unknown=slip
+            )
+            return
+    yield Fault(kind=kind, path=path, value=value, instance=instance, schema=schema)
+
+
+@cache
+def _keys_of_webhooks() -> frozenset[str]:
+    """Every key that some type of webhook has."""
+    branches = (_resolved(branch["then"], {}) for branch in _root()["$defs"]["webhook"]["allOf"])
+    return frozenset(key for branch in branches for key in branch["properties"])
 
 
 def _with_misplaced(data: Any, faults: list[Fault]) -> list[Fault]:

@@ -133,7 +133,7 @@ def _hint(fault: Fault, value: Any) -> str | None:
     """How to write what was probably meant."""
     if "boolean" in fault.value and isinstance(value, str):
         boolean = _YAML11_BOOLEANS.get(value.lower(), value.lower())
-        return f"write {boolean}" if boolean in {"true", "false"} else None
+        return f"write {boolean}" if boolean in {"true", "false"} else did_you_mean(value, ("true", "false"))
     if "string" in fault.value and isinstance(value, bool | int | float):
         if "duration" in _pattern_name(fault.schema):
             return f"a duration has a unit: {value}s" if not isinstance(value, bool) else "a duration looks like 10s"
