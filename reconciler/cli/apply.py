@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,10 @@ from reconciler.cli.options import allow_options, files_option, format_options, 
 from reconciler.cli.output import print_text
 from reconciler.cli.text import one_line
 from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.model.resource import Desired
+    from reconciler.plan import Plan
 
 __all__ = ["apply"]
 
@@ -55,6 +60,7 @@ def apply(
 
     reviewed = from_json(_read(planfile))
     desired, _ = load_files(files)
+    _refuse_where_nothing_is(reviewed, desired, store)
     allow = Allowance(addresses=frozenset(allow_delete), all=allow_delete_all)
     serial = asyncio.run(carry_out(reviewed, desired, allow, store_url=store, key_file=key_file))
     if format_ == "json":
@@ -65,6 +71,18 @@ def apply(
         return
     commit = f" of commit {one_line(reviewed.commit)}" if reviewed.commit else ""
     print_text(f"Applied the plan{commit}; the state's serial is {serial}.")
+
+
+def _refuse_where_nothing_is(reviewed: Plan, desired: Desired, store: str) -> None:
+    """Refuse what is not the reviewed plan before a store and a key are made for it."""
+    from reconciler.cli.opening import finished, read_state
+    from reconciler.errors import PlanStale
+    from reconciler.plan import make
+    from reconciler.plan.compare import differing
+
+    state = finished(read_state(store))
+    if state.lineage is None and (difference := differing(reviewed, make(desired, state))):
+        raise PlanStale(difference)
 
 
 def _read(planfile: str) -> bytes:

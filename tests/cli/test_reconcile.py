@@ -163,6 +163,19 @@ def test_guard_refuses_an_empty_configuration_until_it_is_allowed(
     assert reconcile("hooks", "--json").json["items"] == []
 
 
+def test_reviewed_plan_is_guarded_as_any_other(reconcile: Callable[..., Any], applied: Path) -> None:
+    """A saved plan that deletes everything exits 6, with the flag that lets it pass."""
+    (applied / "hooks.yaml").write_text("version: 1\nbots: {}\n")
+    assert reconcile("--plan", "--out", "plan.json").code == 0
+
+    refused = reconcile("apply", "plan.json")
+
+    assert (refused.code, "to allow it: --allow-delete-all" in refused.err) == (6, True)
+    assert len(reconcile("hooks", "--json").json["items"]) == 2
+    assert reconcile("apply", "plan.json", "--allow-delete-all").code == 0
+    assert reconcile("hooks", "--json").json["items"] == []
+
+
 def test_invalid_configuration_exits_65_with_every_problem(reconcile: Callable[..., Any], folder: Path) -> None:
     """Problems go to stderr with their places; in JSON they are a list on stdout."""
     (folder / "hooks.yaml").write_text("version: 1\nbots:\n  b:\n    webhook: {}\n    idd: x\n")
@@ -245,6 +258,19 @@ def test_saved_plan_is_refused_when_the_files_have_changed(reconcile: Callable[.
     assert ended.json["error"]["code"] == "plan-stale"
     assert "support-bot/chats" in ended.json["error"]["message"]
     assert "crm.example.com" in reconcile("show", "support-bot/chats").out
+
+
+def test_plan_that_is_refused_makes_no_store(reconcile: Callable[..., Any], applied: Path) -> None:
+    """Neither one of another state nor one whose files have changed since leaves a database or a key behind."""
+    _edit(applied, "crm.example.com", "crm2.example.com")
+    assert reconcile("--plan", "--out", "other.json").code == 0
+    assert reconcile("--plan", "--store", "sqlite:new/r.db", "--out", "first.json").code == 0
+    _edit(applied, "crm2.example.com", "crm3.example.com")
+
+    for plan in ("other.json", "first.json"):
+        ended = reconcile("apply", plan, "--store", "sqlite:new/r.db")
+        assert (ended.code, "nothing was applied" in ended.err) == (4, True), ended.err
+        assert not (applied / "new").exists()
 
 
 def test_file_that_is_no_plan_exits_64(reconcile: Callable[..., Any], applied: Path) -> None:
