@@ -43,7 +43,8 @@ def test_the_comment_is_found_on_a_later_page_and_updated(runner: Runner, servic
         service.add(f"comment {number}")
     service.add(f"{MARKER}\nquoted by a person", {"login": "mallory", "type": "User"})
     ours = service.add(f"{MARKER}\nan old plan")
-    for number in range(130):
+    service.add(f"{MARKER}\nquoted once more", {"login": "mallory", "type": "User"})
+    for number in range(129):
         service.add(f"comment {number}")
     runner.run("github.sh")
     assert runner.code == 0, runner.log
@@ -51,7 +52,8 @@ def test_the_comment_is_found_on_a_later_page_and_updated(runner: Runner, servic
     assert runner.outputs["comment"] == ours["html_url"]
     assert len(service.comments) == 252
     assert [each["body"] for each in service.comments if each["user"]["login"] == "mallory"] == [
-        f"{MARKER}\nquoted by a person"
+        f"{MARKER}\nquoted by a person",
+        f"{MARKER}\nquoted once more",
     ]
     assert service.requests[-1] == f"PATCH /repos/acme/hooks/issues/comments/{ours['id']}"
     assert sum(request.startswith("GET") for request in service.requests) == 3
@@ -240,7 +242,7 @@ def test_files_are_named_one_a_line(runner: Runner) -> None:
 
 
 def test_gitlab_gets_a_note_and_a_report(runner: Runner, service: Service) -> None:
-    """The note is updated in place; the report lists each problem with its place."""
+    """The note is updated in place, nobody else's is; the report lists each problem with its place."""
     runner.run("gitlab.sh")
     assert runner.code == 0, runner.log
     (note,) = service.comments
@@ -250,10 +252,12 @@ def test_gitlab_gets_a_note_and_a_report(runner: Runner, service: Service) -> No
 
     warned = (runner.folder / "hooks.yaml").read_text().replace("https:", "http:")
     (runner.folder / "hooks.yaml").write_text(warned)
+    quoted = service.add(f"{MARKER}\nquoted by a person", {"id": 8})
     runner.run("gitlab.sh")
     assert runner.code == 0, runner.log
-    assert len(service.comments) == 1
+    assert len(service.comments) == 2
     assert note["body"] == runner.plan
+    assert quoted["body"] == f"{MARKER}\nquoted by a person"
     (problem,) = json.loads((runner.out / "codequality.json").read_bytes())
     assert problem["check_name"] == "plain-http"
     assert problem["severity"] == "minor"

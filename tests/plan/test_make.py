@@ -415,6 +415,20 @@ def test_a_lookalike_of_a_deleted_hook_offers_the_line_that_keeps_it(declare: De
     assert "`moved_from: crm`" in hints["support/sales"]
 
 
+@pytest.mark.parametrize(("kept", "is_offered"), [(3, True), (2, True), (1, False)])
+def test_a_renamed_hook_may_have_been_edited_a_little(
+    *, kept: int, is_offered: bool, declare: Declare, applied: Apply
+) -> None:
+    """Two of three things that both say are enough, one of three is not."""
+    said = {"url": "https://a.example.com", "timeout": "5s", "description": "Tells the desk."}
+    other = {"url": "https://b.example.com", "timeout": "6s", "description": "Wakes the pager."}
+    edited = {name: (said if number < kept else other)[name] for number, name in enumerate(said)}
+    kind = {"type": "conversation.started"}
+    state = applied(declare({"b": {"webhooks": {"old": kind | said}}}))
+    (_, added) = plan.make(declare({"b": {"webhooks": {"new": kind | edited}}}), state).changes
+    assert ("looks-renamed" in codes(added)) is is_offered
+
+
 def test_observed_and_drift_stand_outside_equality(declare: Declare, applied: Apply) -> None:
     """Traffic is shown by address for what changes, drift for all; two plans that differ only there are equal."""
     state = applied(declare(BOTS))

@@ -166,7 +166,11 @@ def test_no_line_of_a_body_can_pose_as_another_field(declare: Declare, applied: 
     assert "+ timeout: 5s" in text[:begin]
 
 
-@given(st.text(st.characters(codec="utf-8")))
+FENCES = st.text(st.sampled_from("`` ~a\t"), max_size=12)
+"""What may close a span or a block, far more often than chance would have it."""
+
+
+@given(st.text(st.characters(codec="utf-8")) | FENCES)
 def test_a_code_span_cannot_be_left(text: str) -> None:
     """The fence is longer than any run of backticks inside, and everything is on one line."""
     span = code(text)
@@ -178,7 +182,7 @@ def test_a_code_span_cannot_be_left(text: str) -> None:
     assert span.isprintable()
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r"))))
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r")) | FENCES))
 def test_a_code_block_cannot_be_left(lines: list[str]) -> None:
     """No line inside is a fence that closes it."""
     first, *inside, last = fenced(lines, "diff").split("\n")
