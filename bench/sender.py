@@ -25,7 +25,7 @@ from reconciler.clock import SystemClock
 from reconciler.delivery.dispatcher import Dispatcher
 from reconciler.delivery.egress import EgressGuard
 from reconciler.delivery.prepare import prepare
-from reconciler.delivery.sender import AiohttpSender
+from reconciler.delivery.sender import HttpSender
 from reconciler.metrics import Metrics
 from reconciler.mint import SystemMint
 from reconciler.model.delivery import Claim, Fence
@@ -141,9 +141,9 @@ async def many(count: int, one: Callable[[int], Awaitable[Any]]) -> None:
             group.create_task(on())
 
 
-def loopback() -> AiohttpSender:
+def loopback() -> HttpSender:
     """The sender, allowed to reach the sink."""
-    return AiohttpSender(EgressGuard([ip_network("127.0.0.0/8")]))
+    return HttpSender(EgressGuard([ip_network("127.0.0.0/8")]))
 
 
 async def bare(url: str, count: int) -> None:

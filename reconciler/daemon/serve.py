@@ -17,7 +17,7 @@ from reconciler.daemon.listener import bind, raise_file_limit
 from reconciler.daemon.process import Daemon, Ground
 from reconciler.daemon.tokens import configured_tokens, made_token, require_safe_binding
 from reconciler.delivery.egress import EgressGuard
-from reconciler.delivery.sender import AiohttpSender
+from reconciler.delivery.sender import HttpSender
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.logs import configure_logs
 from reconciler.metrics import Metrics
@@ -70,9 +70,7 @@ async def _serve(options: ServeOptions, environ: Mapping[str, str]) -> int:
         freed = await store.free_leases(latest=await _latest(store, clock.now_ms()))
         if freed:
             log.info("leases.freed", count=freed)
-        sender = AiohttpSender(
-            EgressGuard([ipaddress.ip_network(net, strict=False) for net in options.allow_targets])
-        )
+        sender = HttpSender(EgressGuard([ipaddress.ip_network(net, strict=False) for net in options.allow_targets]))
         stack.push_async_callback(sender.close)
         ground = Ground(
             options=options,

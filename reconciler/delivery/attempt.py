@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 import structlog
 
+from reconciler.delivery.connection import BODY_BYTES_KEPT
 from reconciler.delivery.prepare import prepare
-from reconciler.delivery.sender import BODY_BYTES_KEPT
 from reconciler.errors import EgressRefused, SendFailed, Unrenderable
 from reconciler.model.delivery import Attempt, AttemptError, Settlement
 from reconciler.model.outcome import decide

@@ -10,69 +10,88 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
-
-from aiohttp.abc import AbstractResolver, ResolveResult
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-__all__ = ["LOOKUPS_MAX", "ThreadResolver"]
+__all__ = ["LOOKUPS_MAX", "AddressInfo", "Resolver"]
 
 LOOKUPS_MAX = 64
-"""Look-ups at a time. The connector makes one for all requests that want the same name at once."""
+"""Look-ups at a time; all who want the same name at once share one."""
+TTL_S = 10.0
+"""How long an answer counts. The system's own resolver may keep it for longer."""
+NAMES_KEPT = 4096
 
-_Found = list[tuple[str, int, socket.AddressFamily]]
+AddressInfo: TypeAlias = "tuple[int, int, int, str, tuple[Any, ...]]"
+"""What `socket.getaddrinfo` tells of an address: family, type, protocol, canonical name, socket address."""
+_Name: TypeAlias = "tuple[str, int]"
+_Found: TypeAlias = "Sequence[AddressInfo] | OSError"
 
 
-class ThreadResolver(AbstractResolver):
+class Resolver:
     """Asks the system, one thread a look-up. Numeric results only; every address the name has, in its order."""
 
-    def __init__(self, lookup: Callable[..., list[tuple[Any, ...]]] = socket.getaddrinfo) -> None:
+    def __init__(self, lookup: Callable[..., Sequence[AddressInfo]] = socket.getaddrinfo) -> None:
         self._lookup = lookup
-        self._room = asyncio.Semaphore(LOOKUPS_MAX)
+        self._known: dict[_Name, tuple[float, Sequence[AddressInfo]]] = {}
+        self._asked: dict[_Name, asyncio.Future[_Found]] = {}
+        self._waiting: deque[_Name] = deque()
+        self._running = 0
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        async with self._room:
-            found = await self._in_thread(host, port, family)
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=socket.AI_NUMERICHOST)
-            for address, port, family in found
-        ]
-
-    async def close(self) -> None:
-        """Nothing is held: a look-up under way ends by itself, unheard."""
-
-    async def _in_thread(self, host: str, port: int, family: socket.AddressFamily) -> _Found:
+    async def resolve(self, host: str, port: int) -> Sequence[AddressInfo]:
+        """The addresses of `host`. Raises OSError where it has none."""
+        name = (host, port)
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[_Found] = loop.create_future()
+        until_s, addresses = self._known.get(name, (0.0, ()))
+        if loop.time() < until_s:
+            return addresses
+        answer = self._asked.get(name)
+        if answer is None:
+            answer = self._asked[name] = loop.create_future()
+            self._waiting.append(name)
+            self._start_lookups(loop)
+        found = await asyncio.shield(answer)  # others may wait for it, too
+        if isinstance(found, OSError):
+            raise found
+        return found
 
-        def tell(found: _Found | OSError) -> None:
-            if answer.done():
-                return
-            if isinstance(found, OSError):
-                answer.set_exception(found)
-            else:
-                answer.set_result(found)
+    def forget(self) -> None:
+        """Ask again next time."""
+        self._known.clear()
 
-        def ask() -> None:
-            found: _Found | OSError
-            try:
-                found = [
-                    (str(address[0]), int(address[1]), socket.AddressFamily(kind))
-                    for kind, _, _, _, address in self._lookup(host, port, family, socket.SOCK_STREAM)
-                    if kind in (socket.AF_INET, socket.AF_INET6)
-                ]
-            except OSError as error:
-                found = error
-            except ValueError as error:  # a name that cannot be a host name: an empty label, one of 64 characters
-                found = socket.gaierror(socket.EAI_NONAME, f"not a host name ({error.__class__.__name__})")
-            try:
-                loop.call_soon_threadsafe(tell, found)
-            except RuntimeError:
-                return  # the loop has closed; nobody is waiting any more
+    def _start_lookups(self, loop: asyncio.AbstractEventLoop) -> None:
+        while self._waiting and self._running < LOOKUPS_MAX:
+            self._running += 1
+            name = self._waiting.popleft()
+            threading.Thread(target=self._ask, args=(loop, name), name=f"lookup-{name[0]}"[:64], daemon=True).start()
 
-        threading.Thread(target=ask, name=f"lookup-{host}"[:64], daemon=True).start()
-        return await answer
+    def _ask(self, loop: asyncio.AbstractEventLoop, name: _Name) -> None:
+        """In a thread: look up, and tell the loop."""
+        found: _Found
+        try:
+            found = [
+                each
+                for each in self._lookup(*name, socket.AF_UNSPEC, socket.SOCK_STREAM)
+                if each[0] in (socket.AF_INET, socket.AF_INET6)
+            ]
+        except OSError as error:
+            found = error
+        except ValueError as error:  # a name that cannot be a host name: an empty label, one of 64 characters
+            found = socket.gaierror(socket.EAI_NONAME, f"not a host name ({error.__class__.__name__})")
+        try:
+            loop.call_soon_threadsafe(self._answered, loop, name, found)
+        except RuntimeError:
+            return  # the loop has closed; nobody is waiting any more
+
+    def _answered(self, loop: asyncio.AbstractEventLoop, name: _Name, found: _Found) -> None:
+        self._running -= 1
+        self._start_lookups(loop)
+        if not isinstance(found, OSError):
+            if len(self._known) >= NAMES_KEPT:
+                del self._known[next(iter(self._known))]
+            self._known[name] = (loop.time() + TTL_S, found)
+        answer = self._asked.pop(name)
+        if not answer.done():
+            answer.set_result(found)

@@ -14,7 +14,7 @@ import pytest
 
 from reconciler.delivery.dispatcher import Dispatcher
 from reconciler.delivery.egress import EgressGuard
-from reconciler.delivery.sender import AiohttpSender
+from reconciler.delivery.sender import HttpSender
 from reconciler.errors import SendFailed
 from reconciler.metrics import Metrics
 from reconciler.model.delivery import DeliveryStatus, NewDelivery, NewEvent
@@ -130,11 +130,11 @@ def listen() -> Any:
 
 
 @pytest.fixture
-def open_sender() -> Callable[..., AiohttpSender]:
+def open_sender() -> Callable[..., HttpSender]:
     """A sender that may reach loopback, and nothing else that the guard refuses."""
 
-    def make(*allow: str, **options: Any) -> AiohttpSender:
-        return AiohttpSender(EgressGuard([ip_network(text) for text in allow or ("127.0.0.0/8",)]), **options)
+    def make(*allow: str, **options: Any) -> HttpSender:
+        return HttpSender(EgressGuard([ip_network(text) for text in allow or ("127.0.0.0/8",)]), **options)
 
     return make
 

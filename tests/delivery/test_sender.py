@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
-from reconciler.delivery.resolver import ThreadResolver
-from reconciler.delivery.sender import BODY_BYTES_KEPT, BODY_BYTES_READ, INFORMATIONAL_MAX
+from reconciler.delivery.connection import BODY_BYTES_KEPT, BODY_BYTES_READ, INFORMATIONAL_MAX
+from reconciler.delivery.resolver import Resolver
 from reconciler.errors import EgressRefused, SendFailed
 from reconciler.model.delivery import AttemptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from reconciler.delivery.sender import AiohttpSender
+    from reconciler.delivery.sender import HttpSender
     from reconciler.model.exchange import Reply, Request
 
-    OpenSender = Callable[..., AiohttpSender]
+    OpenSender = Callable[..., HttpSender]
     RequestTo = Callable[..., Request]
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -503,14 +503,14 @@ def test_many_requests_at_once_each_get_their_own_answer(
 # -- the way there ---------------------------------------------------------------------------------------------
 
 
-def resolving(addresses: Iterable[str]) -> ThreadResolver:
+def resolving(addresses: Iterable[str]) -> Resolver:
     """A resolver for which every name has these addresses."""
 
     def lookup(host: str, port: int, *_: object) -> list[Any]:
         families = {False: socket.AF_INET, True: socket.AF_INET6}
         return [(families[":" in text], socket.SOCK_STREAM, 6, "", (text, port)) for text in addresses]
 
-    return ThreadResolver(lookup)
+    return Resolver(lookup)
 
 
 @pytest.mark.parametrize(
@@ -579,8 +579,8 @@ def test_a_name_that_changes_its_address_is_judged_when_it_is_dialled(
         async with listen() as receiver, open_sender("127.0.0.2/32", resolver=resolver) as sender:
             with pytest.raises(SendFailed):
                 await sender.send(request_to(f"http://rebind.example:{receiver.port}/"))
-            assert sender._connector is not None
-            sender._connector.clear_dns_cache()
+
+            resolver.forget()
             with pytest.raises(EgressRefused, match=r"127\.0\.0\.1 is a loopback address"):
                 await sender.send(request_to(f"http://rebind.example:{receiver.port}/"))
             assert receiver.connections == 0
@@ -655,7 +655,7 @@ def test_a_name_that_does_not_exist_is_a_failed_look_up(
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     async def go() -> None:
-        async with open_sender(resolver=ThreadResolver(lookup)) as sender:
+        async with open_sender(resolver=Resolver(lookup)) as sender:
             with pytest.raises(SendFailed) as caught:
                 await sender.send(request_to(f"http://{host}/"))
             assert caught.value.error == AttemptError.DNS
@@ -679,7 +679,7 @@ def test_a_hanging_look_up_delays_neither_others_nor_the_end(
             time.sleep(3600)
             return []
 
-        async with listen() as receiver, open_sender(resolver=ThreadResolver(lookup)) as sender:
+        async with listen() as receiver, open_sender(resolver=Resolver(lookup)) as sender:
             slow = [
                 asyncio.create_task(sender.send(request_to(f"http://slow{number}.example/", timeout_ms=400)))
                 for number in range(20)
