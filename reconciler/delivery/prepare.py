@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -26,8 +25,7 @@ USER_AGENT = f"webhook-reconciler/{reconciler.__version__}"
 _DEFAULT_HEADERS = (("Content-Type", "application/json"), ("User-Agent", USER_AGENT), ("Accept", "*/*"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A request ready to be sent, and the tokens in it that did not resolve, each once."""
 
     request: Request

@@ -81,6 +81,9 @@ def is_error_class(text: str) -> bool:
     return text in list(AttemptError) or _ANSWER.fullmatch(text) is not None
 
 
+# What a delivery makes anew at every step are tuples: they cost a third of a frozen dataclass.
+
+
 class NewDelivery(NamedTuple):
     """A delivery to be made: its minted id and the webhook it goes to."""
 
@@ -88,8 +91,7 @@ class NewDelivery(NamedTuple):
     hook_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An event with its fan-out, ready to be stored.
 
     `id` is the poster's, or minted. `type` is a catalog type. `payload` is the canonical payload without
@@ -120,8 +122,7 @@ class Fence(NamedTuple):
     owner: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """A delivery that this worker may attempt until its lease ends.
 
     `attempt` is the number of the attempt to be made within the round, from 1. `payload` is the event's.
@@ -143,8 +144,7 @@ class Claim:
         return self.attempt > 1 or self.round > 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One request and its answer, as recorded.
 
     `status` is the HTTP status, or None and `error` set. `headers` are the response's as JSON text, `body` its
@@ -162,8 +162,7 @@ class Attempt:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What becomes of a claim after its attempt.
 
     `status` is the new one: PENDING with `due_ms` for a retry, else an end. `attempt` is None when none was made

@@ -7,7 +7,6 @@ stored without `deliveryId`, which each delivery splices in.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -54,8 +53,7 @@ class EventProblem(NamedTuple):
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Posted:
+class Posted(NamedTuple):
     """A well-formed event, in canonical order, before anybody has looked for its receivers.
 
     `id` is the poster's own or None. `bot` is a conversation's `botId`, or what a sync event names its bot by, as
@@ -64,7 +62,7 @@ class Posted:
 
     id: str | None
     type: EventType
-    payload: dict[str, Any] = field(repr=False)
+    payload: dict[str, Any]
     bot: str
     data_source: str | None
 

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 __all__ = ["Reply", "Request", "Sender"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(NamedTuple):
     """A request, complete to the byte. `timeout_ms` covers DNS, connect, TLS, headers and body together.
 
     `url` is already encoded and is sent as it stands.
     """
 
     method: str
-    url: str = field(repr=False)
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
-    body: bytes = field(repr=False)
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
     timeout_ms: int
 
+    def __repr__(self) -> str:
+        """Nothing that a customer or a secret has a part in."""
+        return f"Request(method={self.method!r}, timeout_ms={self.timeout_ms})"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+
+class Reply(NamedTuple):
     """A complete answer. `body` is its start, at most 16 KiB; redirects come back as they are."""
 
     status: int
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
-    body: bytes = field(repr=False)
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def __repr__(self) -> str:
+        """The status alone: receivers echo what they were sent."""
+        return f"Reply(status={self.status})"
 
 
 class Sender(Protocol):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.model.backoff import wait_ms
 from reconciler.model.delivery import AttemptError, DeliveryStatus
@@ -20,6 +19,7 @@ __all__ = ["RETRY_AFTER_MS_MAX", "Decision", "decide", "retry_after_ms"]
 RETRY_AFTER_MS_MAX = 60 * 60 * 1000
 """The longest that a receiver may ask for: one hour."""
 
+_SUCCESS = 2  # hundred and something
 _GONE = 410
 _THROTTLING = frozenset({429, 503})
 _REFUSALS = frozenset({AttemptError.EGRESS, AttemptError.UNRENDERABLE})
@@ -29,8 +29,7 @@ _OVERLOADS = frozenset({AttemptError.TIMEOUT, "http-429", "http-503", "http-504"
 _SECONDS = re.compile(r"[0-9]+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(NamedTuple):
     """The new status of the delivery, and what the attempt says about its webhook.
 
     `due_ms` is set for PENDING. `error` is the attempt's error class, or `http-503` for an answer that is a failure.
@@ -66,6 +65,9 @@ class Decision:
         return self.error is None or self.error.startswith("http-")
 
 
+DELIVERED = Decision(status=DeliveryStatus.DELIVERED, outcome="2xx")
+
+
 def decide(
     *,
     attempt: int,
@@ -85,10 +87,10 @@ def decide(
         if error in _REFUSALS:
             return Decision(status=DeliveryStatus.REFUSED, outcome=error.value, error=error.value)
         outcome, reason, asked_ms = error.value, error.value, None
+    elif reply.status // 100 == _SUCCESS:
+        return DELIVERED
     else:
         outcome, reason = f"{reply.status // 100}xx", f"http-{reply.status}"
-        if outcome == "2xx":
-            return Decision(status=DeliveryStatus.DELIVERED, outcome=outcome)
         asked_ms = retry_after_ms(reply, wall_s=wall_s) if reply.status in _THROTTLING else None
     gone = reply is not None and reply.status == _GONE
     is_last = attempt >= retry.attempts

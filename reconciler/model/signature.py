@@ -6,6 +6,7 @@ import base64
 import binascii
 import hmac
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ __all__ = [
 
 TOLERANCE_S = 300
 """How far a signed timestamp may lie from now, either way (Standard Webhooks' own figure)."""
+
+KEYS_KEPT = 16_384
+"""For as many secrets as are likely to be busy at a time: half of what it costs to sign a short body is the key."""
 
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _STANDARD_PREFIX = "whsec_"
@@ -59,15 +63,16 @@ def is_standard_secret(secret: str) -> bool:
 
 def legacy_signature(body: bytes, secret: str) -> str:
     """`sha256=` and the hexadecimal HMAC-SHA256 of the exact body, keyed by the whole secret's UTF-8 bytes."""
-    return "sha256=" + hmac.digest(secret.encode(), body, "sha256").hex()
+    signing = _legacy_hmac(secret).copy()
+    signing.update(body)
+    return "sha256=" + signing.hexdigest()
 
 
 def standard_signature(delivery_id: str, timestamp_s: int, body: bytes, secrets: Sequence[str]) -> str | None:
     """The `webhook-signature` header: one `v1,<base64>` for each secret that fits, in order; None if none does."""
     signed = b"%b.%d.%b" % (delivery_id.encode(), timestamp_s, body)
-    keys = (_standard_key(secret) for secret in secrets)
-    signatures = ["v1," + _base64_hmac(key, signed) for key in keys if key is not None]
-    return " ".join(signatures) or None
+    keyed = [_standard_hmac(secret) for secret in secrets]
+    return " ".join([_standard_signature(key, signed) for key in keyed if key is not None]) or None
 
 
 def delivery_headers(
@@ -132,11 +137,11 @@ def verify_standard(
     """
     if not delivery_id or not signature or not _is_fresh(timestamp, now_s, tolerance_s):
         return False
-    key = _standard_key(secret)
+    key = _standard_hmac(secret)
     if key is None:
         return False
     # Over the header as it came: what was signed is its text, not the number in it.
-    expected = "v1," + _base64_hmac(key, f"{delivery_id}.{timestamp}.".encode("utf-8", "surrogatepass") + body)
+    expected = _standard_signature(key, f"{delivery_id}.{timestamp}.".encode("utf-8", "surrogatepass") + body)
     return any(_same(expected, candidate) for candidate in signature.split(" "))
 
 
@@ -151,8 +156,23 @@ def _same(expected: str, given: str) -> bool:
     return hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogatepass"))
 
 
-def _base64_hmac(key: bytes, signed: bytes) -> str:
-    return base64.b64encode(hmac.digest(key, signed, "sha256")).decode("ascii")
+def _standard_signature(key: hmac.HMAC, signed: bytes) -> str:
+    signing = key.copy()
+    signing.update(signed)
+    return "v1," + base64.b64encode(signing.digest()).decode("ascii")
+
+
+@lru_cache(KEYS_KEPT)
+def _legacy_hmac(secret: str) -> hmac.HMAC:
+    """To be copied for each body."""
+    return hmac.new(secret.encode(), digestmod="sha256")
+
+
+@lru_cache(KEYS_KEPT)
+def _standard_hmac(secret: str) -> hmac.HMAC | None:
+    """To be copied for each body; None where the secret does not fit."""
+    key = _standard_key(secret)
+    return None if key is None else hmac.new(key, digestmod="sha256")
 
 
 def _standard_key(secret: str) -> bytes | None:

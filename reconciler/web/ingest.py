@@ -6,7 +6,6 @@ verb of the store, one head for the answer.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -231,7 +230,7 @@ def _checked(decoded: Decoded, now_iso: str) -> list[Posted]:
         if isinstance(checked, list):
             problems += _placed(checked, decoded.places, index)
         elif decoded.ids is not None:
-            posted.append(replace(checked, id=decoded.ids[index]))
+            posted.append(checked._replace(id=decoded.ids[index]))
         else:
             posted.append(checked)
     if problems:

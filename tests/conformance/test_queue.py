@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler.model.delivery import AttemptError, DeliveryFilter, DeliveryStatus, Fence, Settlement
@@ -107,7 +106,7 @@ async def test_a_fence_needs_counter_and_owner(store: Store, given: Any) -> None
     await store.accept([given.event("e", "h")], serial=0)
     (claim,) = await given.claim(store, "h")
     for fence in (Fence(1, "other"), Fence(2, "worker"), Fence(0, "worker")):
-        late = replace(given.settled(claim, DELIVERED, at=2_010), fence=fence)
+        late = given.settled(claim, DELIVERED, at=2_010)._replace(fence=fence)
         assert await store.settle([late], now_ms=2_010) == [False]
     assert await store.settle(
         [Settlement(delivery_id="nothing", fence=Fence(1, "worker"), status=DELIVERED)], now_ms=2_010
@@ -140,7 +139,7 @@ async def test_settling_a_batch_tells_which_held(store: Store, given: Any) -> No
     await store.accept([given.event(f"e{number}", "h") for number in range(3)], serial=0)
     claims = await given.claim(store, "h")
     settlements = [given.settled(claim, DELIVERED, at=2_010) for claim in claims]
-    settlements[1] = replace(settlements[1], fence=Fence(9, "other"))
+    settlements[1] = settlements[1]._replace(fence=Fence(9, "other"))
     assert await store.settle(settlements, now_ms=2_010) == [True, False, True]
     assert [await status(store, f"e{number}/h") for number in range(3)] == [DELIVERED, SENDING, DELIVERED]
 
@@ -200,7 +199,7 @@ async def test_a_lone_daemon_draws_nearer_what_a_wrong_clock_has_put_off(store: 
         for name, due in (("late", 90_000), ("soon", 3_000), ("asked", 90_000))
     }
     for name in ("late", "soon"):
-        settled[name] = replace(settled[name], attempt=given.attempt(claims[name], at=2_010, status=500))
+        settled[name] = settled[name]._replace(attempt=given.attempt(claims[name], at=2_010, status=500))
     await store.settle(list(settled.values()), now_ms=2_010)
     await store.accept([given.event("new", "h", at=80_000), given.event("other", "i", at=80_000)], serial=0)
 

@@ -253,7 +253,7 @@ class FakeSender:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             answer = self.answer(request)
-            if isinstance(answer, tuple):
+            if isinstance(answer, tuple) and not isinstance(answer, Reply):
                 seconds, answer = answer
                 if seconds * 1000 >= request.timeout_ms:
                     await self.clock.wait(asyncio.Event(), request.timeout_ms / 1000)

@@ -136,7 +136,7 @@ class MemoryStore:
             duplicate = event.id in data.events
             if not duplicate:
                 open_ones = tuple(one for one in event.deliveries if self._hook(one.hook_id).gone_ms is None)
-                self._store(replace(event, deliveries=open_ones))
+                self._store(event._replace(deliveries=open_ones))
             first = data.events[event.id]
             answers.append(Accepted(event.id, duplicate, len(first.deliveries), first.unmatched))
         return answers
