@@ -15,7 +15,7 @@ from reconciler.model.hook import OutgoingHook
 from reconciler.web.services import Files, Reloaded, Rotated, Services
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from reconciler.clock import Clock
     from reconciler.daemon.live import Live
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from reconciler.metrics import Metrics
     from reconciler.mint import Mint
     from reconciler.model.breaker import Tripped
+    from reconciler.model.delivery import Claim, Taking
     from reconciler.model.exchange import Sender
     from reconciler.model.snapshot import Snapshot
     from reconciler.model.trial import Trial
@@ -102,6 +103,12 @@ class DaemonServices(Services):
 
     def measure(self) -> None:
         self._measure()
+
+    def reserve_deliveries(self, hook_ids: Iterable[str]) -> Taking | None:
+        return self._dispatcher.reserve(hook_ids)
+
+    def take_deliveries(self, taking: Taking, claims: Sequence[Claim]) -> None:
+        self._dispatcher.take(taking, claims)
 
     def deliveries_waiting(self, hook_ids: Collection[str]) -> None:
         self._dispatcher.wake(hook_ids)

@@ -20,7 +20,7 @@ from reconciler.model.breaker import BreakerState
 from reconciler.model.delivery import DeliveryStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from reconciler.clock import Clock
     from reconciler.delivery.attempt import Attempted
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from reconciler.metrics import Metrics
     from reconciler.mint import Mint
     from reconciler.model.breaker import Tripped
+    from reconciler.model.delivery import Claim, Taking
     from reconciler.model.exchange import Sender
     from reconciler.model.hook import OutgoingHook
     from reconciler.model.snapshot import Snapshot
@@ -94,6 +95,14 @@ class Dispatcher:
     def wake(self, hook_ids: Collection[str] | None = None) -> None:
         """Deliveries to these hooks are due; without ids, anything may have changed. Never blocks."""
         self._intake.wake(hook_ids)
+
+    def reserve(self, hook_ids: Iterable[str]) -> Taking | None:
+        """Room for deliveries that are about to be stored, for the store to claim them as they come."""
+        return self._intake.reserve(hook_ids)
+
+    def take(self, taking: Taking, claims: Sequence[Claim]) -> None:
+        """What came of a reservation: claims to attempt, or none. Due once for each."""
+        self._intake.take(taking, claims)
 
     def status(self) -> Mapping[str, int]:
         """What `reconcile status` shows of the workers."""

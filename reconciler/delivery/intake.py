@@ -10,10 +10,11 @@ import structlog
 from reconciler.delivery.lane import RETRY_TURN, Held, Lane
 from reconciler.delivery.timetable import Timetable
 from reconciler.errors import ReconcilerError
+from reconciler.model.delivery import Taking
 from reconciler.store.port import Demand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from reconciler.clock import Clock
     from reconciler.model.breaker import Tripped
@@ -73,7 +74,7 @@ class Intake:
         self._timetable = Timetable()
         self._gone: set[str] = set()
         self._going: dict[str, bool] = {}
-        self._held = 0
+        self._held = self._reserved = 0
         self._payload_bytes = _PAYLOAD_BYTES
         self._awake = asyncio.Event()
         self._look = asyncio.Event()
@@ -96,6 +97,36 @@ class Intake:
                 lane.wakes += 1
                 lane.first.more = True
                 self._feed(lane)
+
+    def reserve(self, hook_ids: Iterable[str]) -> Taking | None:
+        """Room for deliveries to these hooks that are about to be stored; a hook is named once for each of them.
+
+        Whatever comes of the storing, `take` is due then.
+        """
+        rooms: dict[str, int] = {}
+        left = 0 if self._stopping.is_set() else self._room()
+        timeout_ms = 0
+        for hook_id in hook_ids:
+            lane = self._lane(hook_id) if left > 0 else None
+            if lane is not None and lane.reserve():
+                rooms[hook_id] = rooms.get(hook_id, 0) + 1
+                timeout_ms = max(timeout_ms, lane.timeout_ms)
+                left -= 1
+                self._reserved += 1
+        if not rooms:
+            return None
+        return Taking(rooms, self._owner, self._clock.now_ms() + timeout_ms + LEASE_MARGIN_MS)
+
+    def take(self, taking: Taking, claims: Sequence[Claim]) -> None:
+        """What came of a reservation."""
+        for hook_id, count in taking.rooms.items():
+            self._reserved -= count
+            lane = self._lanes.get(hook_id)
+            if lane is not None:
+                lane.reserved -= count
+                self._feed(lane)
+        if claims:
+            self._take_in(claims, taking.lease_until_ms)
 
     def started(self, count: int = 1) -> None:
         """So many claims that waited here do so no more."""
@@ -335,7 +366,8 @@ class Intake:
         return demands
 
     def _room(self) -> int:
-        return min(CLAIMS_MAX, min(HELD_MAX, HELD_BYTES_MAX // self._payload_bytes) - self._held)
+        most = min(HELD_MAX, HELD_BYTES_MAX // self._payload_bytes)
+        return min(CLAIMS_MAX, most - self._held - self._reserved)
 
     async def _claim(self, demands: Sequence[Demand]) -> float:
         """Ask, and hand what comes to its lanes. How long to pause then."""

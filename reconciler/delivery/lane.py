@@ -65,8 +65,8 @@ class Lane:
     """A hook's own lane. It is open unless the hook is disabled, gone, or to be left alone for a while.
 
     `limit` is how many attempts may be in flight as its breaker and its window have it. `blocked_until_ms` is set
-    while the receiver asked for a pause (`throttled_until_ms`) or the breaker is open. `filed_slow` is for the rota:
-    as what it counts this lane's attempts.
+    while the receiver asked for a pause (`throttled_until_ms`) or the breaker is open. `reserved` is room for claims
+    that come with what is being accepted. `filed_slow` is for the rota: as what it counts this lane's attempts.
     """
 
     hook_id: str
@@ -86,6 +86,7 @@ class Lane:
     progress_ms: int = 0
     turns: int = 0
     wakes: int = 0
+    reserved: int = 0
     first: Work = field(default_factory=Work)
     retries: Work = field(default_factory=Work)
 
@@ -112,19 +113,32 @@ class Lane:
     @property
     def is_idle(self) -> bool:
         """Whether nothing would be lost with this lane."""
-        return not (self.in_flight or self.first.held or self.retries.held)
+        return not (self.in_flight or self.first.held or self.retries.held or self.reserved)
 
     @property
     def wanted(self) -> int:
         """How many claims to ask for now; 0 while enough wait, so that each question is worth asking."""
         if not (self.is_open and (self.first.more or self.retries.more)):
             return 0
-        held = self.held
+        held = self.held + self.reserved
         free = self.limit - self.in_flight
         if self.slow or self.breaker.openings:
             return max(0, self._slow_stock - held)
-        ahead = min(AHEAD_MAX, int(self.limit * AHEAD_MS / self.pace_ms))
+        ahead = self._ahead
         return max(0, free + ahead - held) if held < free or held * 2 < ahead else 0
+
+    def reserve(self) -> bool:
+        """Make room for one first attempt that is about to be accepted, if it may come before all that is stored."""
+        if not self.is_open or self.slow or self.breaker.openings or self.first.more:
+            return False
+        if self.held + self.reserved >= self.limit - self.in_flight + self._ahead:
+            return False
+        self.reserved += 1
+        return True
+
+    @property
+    def _ahead(self) -> int:
+        return min(AHEAD_MAX, int(self.limit * AHEAD_MS / self.pace_ms))
 
     @property
     def _slow_stock(self) -> int:

@@ -14,7 +14,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "Accepted",
@@ -28,6 +31,7 @@ __all__ = [
     "NewDelivery",
     "NewEvent",
     "Settlement",
+    "Taking",
     "is_error_class",
 ]
 
@@ -106,15 +110,6 @@ class NewEvent(NamedTuple):
     unmatched: str | None = None
 
 
-class Accepted(NamedTuple):
-    """What accepting an event came to. A duplicate repeats the first answer's figures."""
-
-    event_id: str
-    duplicate: bool
-    deliveries: int
-    unmatched: str | None
-
-
 class Fence(NamedTuple):
     """The proof of a claim: how often the row has been claimed, and by whom. Stale proofs change nothing."""
 
@@ -176,6 +171,24 @@ class Settlement(NamedTuple):
     attempt: Attempt | None = None
     error: str | None = None
     gone: bool = False
+
+
+class Taking(NamedTuple):
+    """What a worker claims of deliveries as they are stored: of each hook so many, the first ones."""
+
+    rooms: Mapping[str, int]
+    owner: str
+    lease_until_ms: int
+
+
+class Accepted(NamedTuple):
+    """What accepting an event came to. A duplicate repeats the first answer's figures, and claims nothing."""
+
+    event_id: str
+    duplicate: bool
+    deliveries: int
+    unmatched: str | None
+    claims: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

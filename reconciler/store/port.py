@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         DeliveryStatus,
         NewEvent,
         Settlement,
+        Taking,
     )
     from reconciler.model.resource import Key, Resource, State
     from reconciler.model.sync import NewSync, SyncClaim, SyncTicket
@@ -212,8 +213,13 @@ class Store(Protocol):
 
     # -- ingest ----------------------------------------------------------------------------------------------
 
-    async def accept(self, events: Sequence[NewEvent], *, serial: int) -> list[Accepted]:
+    async def accept(
+        self, events: Sequence[NewEvent], *, serial: int, taking: Taking | None = None
+    ) -> list[Accepted]:
         """Store events with all their deliveries, PENDING and due at once; all of them or none.
+
+        With `taking` a worker that has room for them claims some as they come, so that nobody has to ask for them:
+        these are SENDING until the end of their lease, and their claims are in the answer.
 
         `serial` is the state's the fan-out was decided on: raises SnapshotMoved if it is no longer current.
         An event whose id is known (stored before, or earlier in `events`) changes nothing and answers as the

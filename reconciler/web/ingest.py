@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from reconciler.model.delivery import Accepted, NewEvent
+    from reconciler.model.delivery import Accepted, Claim, NewEvent
     from reconciler.model.event import Posted
     from reconciler.model.snapshot import Snapshot
     from reconciler.web.access import Access
@@ -136,7 +136,7 @@ class Ingest:
             snapshot = services.snapshot
             events = self._fanned_out(posted, snapshot, received_ms, decoded.places)
             try:
-                accepted = await services.store.accept(events, serial=snapshot.serial)
+                accepted = await self._store(events, snapshot.serial)
             except SnapshotMoved:
                 await services.refresh()
             except ReconcilerError as error:
@@ -145,6 +145,20 @@ class Ingest:
             else:
                 return self._accepted(events, accepted)
         return UNAVAILABLE
+
+    async def _store(self, events: Sequence[NewEvent], serial: int) -> list[Accepted]:
+        """Store, and let the dispatcher have at once what it has room for; it hears of the rest in `_accepted`."""
+        services = self._services
+        taking = services.reserve_deliveries([hook_id for event in events for _, hook_id in event.deliveries])
+        if taking is None:
+            return await services.store.accept(events, serial=serial)
+        claims: list[Claim] = []
+        try:
+            accepted = await services.store.accept(events, serial=serial, taking=taking)
+            claims = [claim for one in accepted for claim in one.claims]
+        finally:
+            services.take_deliveries(taking, claims)
+        return accepted
 
     def _fanned_out(
         self, posted: Sequence[Posted], snapshot: Snapshot, received_ms: int, places: Sequence[str] | None
@@ -194,7 +208,8 @@ class Ingest:
                 duplicates += 1
             else:
                 metrics.accepted(event.type)
-                hook_ids.update(delivery.hook_id for delivery in event.deliveries)
+                if len(one.claims) < len(event.deliveries):
+                    hook_ids.update(delivery.hook_id for delivery in event.deliveries)
         if duplicates:
             metrics.duplicate(duplicates)
         if hook_ids:

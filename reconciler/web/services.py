@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from reconciler.clock import Clock
     from reconciler.metrics import Metrics
     from reconciler.mint import Mint
     from reconciler.model.breaker import Tripped
+    from reconciler.model.delivery import Claim, Taking
     from reconciler.model.snapshot import Snapshot
     from reconciler.model.trial import Trial
     from reconciler.plan.plan import Plan
@@ -108,6 +109,14 @@ class Services(Protocol):
 
     def measure(self) -> None:
         """Bring those metrics up to date that only the whole process knows: they are about to be read."""
+        ...
+
+    def reserve_deliveries(self, hook_ids: Iterable[str]) -> Taking | None:
+        """Room at the dispatcher for deliveries to these hooks that are about to be stored, if it has any."""
+        ...
+
+    def take_deliveries(self, taking: Taking, claims: Sequence[Claim]) -> None:
+        """What the store made of a reservation; nothing, if it stored nothing. Due once for each. Never blocks."""
         ...
 
     def deliveries_waiting(self, hook_ids: Collection[str]) -> None:

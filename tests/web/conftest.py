@@ -164,6 +164,12 @@ class RealServices(Services):
             state, keyring=self._keyring, environ={}, generation=self._snapshot.generation + 1
         )
 
+    def reserve_deliveries(self, hook_ids: Iterable[str]) -> None:
+        """Nobody has room."""
+
+    def take_deliveries(self, taking: Any, claims: Any) -> None:
+        raise AssertionError("nothing was reserved")
+
     def deliveries_waiting(self, hook_ids: Collection[str]) -> None:
         self.deliveries_woken.append(set(hook_ids))
 

@@ -25,10 +25,10 @@ __all__ = [
     "Hook",
     "QueuedSync",
     "Row",
-    "as_claim",
     "changed",
     "latest_due",
     "matches",
+    "take",
 ]
 
 HOUR_MS = 3_600_000
@@ -113,8 +113,10 @@ class Contents:
     sequence: int = 0
 
 
-def as_claim(row: Row, owner: str) -> Claim:
-    """What the worker that has just taken `row` is told."""
+def take(row: Row, owner: str, lease_until_ms: int) -> Claim:
+    """Claim a row; what its worker is told."""
+    row.status, row.owner, row.due_ms = DeliveryStatus.SENDING, owner, lease_until_ms
+    row.claims += 1
     return Claim(
         delivery_id=row.id,
         hook_id=row.hook_id,

@@ -17,10 +17,10 @@ from reconciler.store.memory.contents import (
     Hook,
     QueuedSync,
     Row,
-    as_claim,
     changed,
     latest_due,
     matches,
+    take,
 )
 from reconciler.store.port import HookReadiness, Observed, Page, Pruned, Stats
 from reconciler.store.wording import cursor_place, moved, stale
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from reconciler.model.delivery import DeliveryFilter, NewEvent, Settlement
+    from reconciler.model.delivery import DeliveryFilter, NewEvent, Settlement, Taking
     from reconciler.store.port import Commit, Demand, Latest
 
 __all__ = ["MemoryStore"]
@@ -116,17 +116,20 @@ class MemoryStore:
 
     # -- ingest ----------------------------------------------------------------------------------------------
 
-    async def accept(self, events: Sequence[NewEvent], *, serial: int) -> list[Accepted]:
+    async def accept(
+        self, events: Sequence[NewEvent], *, serial: int, taking: Taking | None = None
+    ) -> list[Accepted]:
         self._require(serial)
-        return self._accept(events)
+        return self._accept(events, taking)
 
     def _require(self, serial: int) -> None:
         current = self._writing().state.serial
         if serial != current:
             raise moved(serial, current)
 
-    def _accept(self, events: Sequence[NewEvent]) -> list[Accepted]:
+    def _accept(self, events: Sequence[NewEvent], taking: Taking | None = None) -> list[Accepted]:
         data = self._data
+        rooms = {} if taking is None else dict(taking.rooms)
         new = {event.id: event for event in reversed(events) if event.id not in data.events}
         ids = [delivery.id for event in new.values() for delivery in event.deliveries]
         if len(set(ids)) < len(ids) or not data.deliveries.keys().isdisjoint(ids):
@@ -134,11 +137,17 @@ class MemoryStore:
         answers = []
         for event in events:
             duplicate = event.id in data.events
+            claims: list[Claim] = []
             if not duplicate:
                 open_ones = tuple(one for one in event.deliveries if self._hook(one.hook_id).gone_ms is None)
                 self._store(event._replace(deliveries=open_ones))
+                for delivery_id, hook_id in open_ones:
+                    if taking is not None and rooms.get(hook_id, 0) > 0:
+                        rooms[hook_id] -= 1
+                        row = data.deliveries[delivery_id]
+                        claims.append(take(row, taking.owner, taking.lease_until_ms))
             first = data.events[event.id]
-            answers.append(Accepted(event.id, duplicate, len(first.deliveries), first.unmatched))
+            answers.append(Accepted(event.id, duplicate, len(first.deliveries), first.unmatched, tuple(claims)))
         return answers
 
     def _store(self, event: NewEvent) -> None:
@@ -172,10 +181,7 @@ class MemoryStore:
             taken += [row for row in due if not row.is_retry][: max(demand.first, 0)]
             taken += [row for row in due if row.is_retry][: max(demand.retries, 0)]
         del taken[max(limit, 0) :]
-        for row in taken:
-            row.status, row.owner, row.due_ms = DeliveryStatus.SENDING, owner, now_ms + lease_ms
-            row.claims += 1
-        return [as_claim(row, owner) for row in taken]
+        return [take(row, owner, now_ms + lease_ms) for row in taken]
 
     async def settle(self, settlements: Sequence[Settlement], *, now_ms: int) -> list[bool]:
         self._writing()

@@ -8,6 +8,7 @@ import orjson
 
 from reconciler.model.delivery import Claim, DeliveryStatus, Fence
 from reconciler.store.sqlite import sql
+from reconciler.store.sqlite.ingest import first_claim
 from reconciler.store.sqlite.session import Held
 
 if TYPE_CHECKING:
@@ -109,20 +110,9 @@ def _claim_fresh(session: Session, n: int, owner: str) -> Claim:
     """The claim to be of a delivery at hand: its first."""
     fresh = session.take_fresh(n)
     assert fresh is not None, "numbers are claimed once"
-    event = fresh.event
     session.tally(fresh.hook).move(_PENDING, _SENDING)
-    session.claimed(Held(fresh.id, n, fresh.hook, session.is_deleted(fresh.hook), 1, owner, 0, 0, None, None, 0))
-    return Claim(
-        delivery_id=fresh.id,
-        hook_id=fresh.hook_id,
-        event_id=event.id,
-        event_type=event.type,
-        payload=event.payload,
-        attempt=1,
-        round=1,
-        created_ms=event.received_ms,
-        fence=Fence(1, owner),
-    )
+    session.claimed_first(fresh.id, n, fresh.hook, owner)
+    return first_claim(fresh.event, fresh.id, fresh.hook_id, owner)
 
 
 def settle(session: Session, operations: Sequence[Operation]) -> None:

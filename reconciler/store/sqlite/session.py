@@ -207,12 +207,15 @@ class Session:
 
     # -- deliveries at hand ----------------------------------------------------------------------------------------
 
-    def accepted(self, n: int, fresh: Fresh) -> None:
-        """A delivery was inserted: note its block, and keep it at hand for the claim that is likely to follow."""
-        place = (fresh.hook, n >> sql.BLOCK_BITS)
+    def note_presence(self, hook: int, n: int) -> None:
+        """A hook has a delivery of this number."""
+        place = (hook, n >> sql.BLOCK_BITS)
         if place not in self._present:
             self.execute(sql.INSERT_PRESENCE, place)
             self._present.add(place)
+
+    def accepted(self, n: int, fresh: Fresh) -> None:
+        """A delivery was inserted: keep it at hand for the claim that is likely to follow."""
         if len(self.fresh) < FRESH_MAX and self._fresh_bytes < FRESH_BYTES_MAX:
             self.fresh[n] = fresh
             self._fresh_bytes += len(fresh.event.payload)
@@ -229,6 +232,10 @@ class Session:
         if len(self.held) >= HELD_MAX:
             self.held.clear()
         self.held[held.id] = held
+
+    def claimed_first(self, delivery_id: str, n: int, hook: int, owner: str) -> None:
+        """Keep a delivery's first claim at hand."""
+        self.claimed(Held(delivery_id, n, hook, self.is_deleted(hook), 1, owner, 0, 0, None, None, 0))
 
     # -- hooks ---------------------------------------------------------------------------------------------------
 

@@ -187,11 +187,12 @@ INSERT_EVENTS: Final = (
 EVENT_WIDTH: Final = 8
 KNOWN_EVENTS: Final = "SELECT id, n, fanout, unmatched FROM event WHERE id IN (SELECT value FROM json_each(?))"
 INSERT_DELIVERIES: Final = (
-    "INSERT INTO delivery (n, id, event, hook, due, created, status, lane, round, tries, attempts, claims) "
-    "SELECT column1, column2, column3, column4, column5, column5, 0, 0, 1, 0, 0, 0 FROM ({rows}) AS v "
-    "WHERE v.column1 IS NOT NULL"
+    # With an owner it is claimed already.
+    "INSERT INTO delivery (n, id, event, hook, created, due, owner, status, claims, lane, round, tries, attempts) "
+    f"SELECT v.*, iif(column7 IS NULL, {CODES[DeliveryStatus.PENDING]}, {CODES[DeliveryStatus.SENDING]}), "
+    "column7 IS NOT NULL, 0, 1, 0, 0 FROM ({rows}) AS v WHERE v.column1 IS NOT NULL"
 )
-DELIVERY_WIDTH: Final = 5
+DELIVERY_WIDTH: Final = 7
 INSERT_PRESENCE: Final = "INSERT OR IGNORE INTO presence VALUES (?, ?)"
 
 # -- queue -----------------------------------------------------------------------------------------------------

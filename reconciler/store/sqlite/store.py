@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from reconciler.model.delivery import Accepted, Attempt, Claim, Delivery, DeliveryFilter, NewEvent, Settlement
+    from reconciler.model.delivery import (
+        Accepted,
+        Attempt,
+        Claim,
+        Delivery,
+        DeliveryFilter,
+        NewEvent,
+        Settlement,
+        Taking,
+    )
     from reconciler.model.resource import State
     from reconciler.model.sync import NewSync, SyncClaim, SyncTicket
     from reconciler.store.port import Commit, Demand, HookReadiness, Latest, Observed, Page
@@ -202,8 +211,10 @@ class SqliteStore:
 
     # -- ingest ----------------------------------------------------------------------------------------------
 
-    async def accept(self, events: Sequence[NewEvent], *, serial: int) -> list[Accepted]:
-        accepted: list[Accepted] = await self._write(_ACCEPT, events, serial)
+    async def accept(
+        self, events: Sequence[NewEvent], *, serial: int, taking: Taking | None = None
+    ) -> list[Accepted]:
+        accepted: list[Accepted] = await self._write(_ACCEPT, events, serial, taking)
         return accepted
 
     # -- queue -----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from reconciler.model.delivery import Accepted, Fence
 from reconciler.model.sync import NewSync, SyncClaim, SyncTicket
 from reconciler.store.sqlite import sql
-from reconciler.store.sqlite.ingest import store_events
+from reconciler.store.sqlite.ingest import Offer, store_events
 from reconciler.store.sqlite.session import HOUR_MS
 from reconciler.store.wording import moved
 
@@ -80,7 +80,7 @@ def finish_sync(session: Session, claim: SyncClaim, event: NewEvent | None, seri
     if event is not None:
         if serial != session.serial:
             raise moved(serial, session.serial)
-        (answer,) = store_events(session, [event])
+        (answer,) = store_events(session, [Offer(event, None, {})])
     session.execute(sql.DELETE_SYNC, (n,))
     return answer
 
