@@ -62,7 +62,7 @@ async def attempt(hook: OutgoingHook, claim: Claim, *, sender: Sender, clock: Cl
         result = _Failure(AttemptError.UNRENDERABLE, unrenderable.message)
     except Exception as broken:  # noqa: BLE001 - one delivery that cannot be handled must not end all others
         result = _internal(broken, hook, claim)
-    timing = _Timing(started_ms, round((clock.monotonic_s() - started_s) * 1000), clock.now_ms(), clock.wall_s())
+    timing = _Timing(started_ms, round((clock.monotonic_s() - started_s) * 1000), clock.wall_s())
     chance = mint.jitter()
     try:
         return _conclude(hook, claim, result, timing, chance)
@@ -78,11 +78,10 @@ class _Failure(NamedTuple):
 
 
 class _Timing(NamedTuple):
-    """When an attempt began, how long it took, and when it ended, on either clock."""
+    """When an attempt began, how long it took, and the time of day when it ended."""
 
     started_ms: int
     duration_ms: int
-    ended_ms: int
     ended_wall_s: int
 
 
@@ -94,7 +93,7 @@ def _conclude(
     decision = decide(
         attempt=claim.attempt,
         retry=hook.retry,
-        now_ms=timing.ended_ms,
+        now_ms=timing.started_ms + timing.duration_ms,
         wall_s=timing.ended_wall_s,
         chance=chance,
         reply=reply,

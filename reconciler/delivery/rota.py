@@ -119,6 +119,8 @@ class Rota:
         lane.filed_slow = lane.slow
 
     def _take_from(self, share: _Share) -> Turn | None:
+        if not (share.queues[False] or share.queues[True]):
+            return None
         share.turns += 1
         retries_turn = share.turns % RETRY_TURN == 0
         for retry in (retries_turn, not retries_turn):

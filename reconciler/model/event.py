@@ -78,7 +78,7 @@ def check(value: object, *, now_iso: str) -> Posted | list[EventProblem]:
     payload = _arrange(shape.root, value, now_iso)
     if payload is None:
         return list(_problems(value))
-    if shape.type.is_sync:
+    if shape.is_sync:
         return Posted(
             id=event_id, type=shape.type, payload=payload, bot=payload["bot"], data_source=payload["dataSource"]
         )
@@ -131,7 +131,7 @@ def payload_bytes(
     A `botName` that was posted stays; one that was not, and whose bot nobody knows, is left out.
     """
     payload = posted.payload
-    if posted.type.is_sync:
+    if posted.data_source is not None:
         names = {"bot": bot_name or posted.bot, "dataSource": data_source_name or posted.data_source}
         return encode(payload | names)
     conversation = payload["conversation"]
@@ -205,6 +205,7 @@ class _Object(NamedTuple):
 
 class _Shape(NamedTuple):
     type: EventType
+    is_sync: bool
     root: _Object
 
 
@@ -289,7 +290,7 @@ def _field_problems(known: _Field, item: object, pointer: str) -> Iterator[Event
 def _compile(event_type: EventType) -> _Shape:
     variables = [variable for variable in CATALOG[event_type].variables if variable.path != "deliveryId"]
     never_out = {"id", "deliveryId", "event"} | ({"timestamp"} if event_type.is_sync else set())
-    return _Shape(event_type, _compile_object(variables, "", frozenset(never_out)))
+    return _Shape(event_type, event_type.is_sync, _compile_object(variables, "", frozenset(never_out)))
 
 
 def _compile_object(variables: list[Variable], prefix: str, never_out: frozenset[str]) -> _Object:
