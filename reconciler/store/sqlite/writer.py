@@ -37,7 +37,7 @@ BATCH_MAX: Final = 1_000
 PACE_MAX_S: Final = 0.005
 """The longest time between two commits that is spent on waiting for company."""
 
-RATE_FULL: Final = 12_000.0
+RATE_FULL: Final = 5_000.0
 """Operations a second from which that time is spent."""
 
 _RATE_MEMORY_S: Final = 0.05
