@@ -162,10 +162,11 @@ def _ask(client: Client, contents: Mapping[str, bytes], commit: str | None) -> P
     import orjson
 
     from reconciler import config
+    from reconciler.config.files import shown
     from reconciler.plan import from_json
 
     try:
-        files = {name: content.decode("utf-8") for name, content in contents.items()}
+        files = {shown(name): content.decode("utf-8") for name, content in contents.items()}
     except UnicodeDecodeError:
         config.load_texts(contents, str(Path.cwd()))  # says where
         raise

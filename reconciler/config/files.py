@@ -15,7 +15,7 @@ from reconciler.problem import Place, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["default_paths", "digest_files", "find_files", "read_file"]
+__all__ = ["default_paths", "digest_files", "find_files", "read_file", "shown"]
 
 _SUFFIXES = frozenset({".yaml", ".yml"})
 
@@ -67,6 +67,11 @@ def read_file(path: Path) -> bytes:
         return file.read(FILE_BYTES_MAX + 1)
 
 
+def shown(path: str | Path) -> str:
+    """A path as text that every format can hold: bytes in it that are no UTF-8 become U+FFFD."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def digest_files(paths: Sequence[str | Path]) -> str:
     """`sha256:…` of the bytes of all files below `paths` and their names there, whatever folder those stand in.
 
@@ -102,4 +107,4 @@ def _walk(path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _about(path: str | Path, code: str, message: str) -> Problem:
-    return Problem(place=Place(str(path), 1), code=code, message=message)
+    return Problem(place=Place(shown(path), 1), code=code, message=message)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from reconciler.config.check import check
 from reconciler.config.declare import declare, digest
 from reconciler.config.diagnose import diagnose
-from reconciler.config.files import find_files, read_file
+from reconciler.config.files import find_files, read_file, shown
 from reconciler.config.gather import gather, gather_notify
 from reconciler.config.reader import read
 from reconciler.config.schema import accepts
@@ -37,7 +37,7 @@ def load(paths: Sequence[str | Path]) -> Desired:
             texts[str(file)] = read_file(file)
         except OSError as error:
             message = f"this file cannot be read: {error.strerror or error}"
-            unreadable.append(Problem(place=Place(str(file), 1), code="file-unreadable", message=message))
+            unreadable.append(Problem(place=Place(shown(file), 1), code="file-unreadable", message=message))
     return _load(texts, os.getcwd(), unreadable)  # noqa: PTH109 - a string is what is joined
 
 
@@ -55,7 +55,7 @@ def _load(files: Mapping[str, bytes], folder: str, problems: list[Problem]) -> D
     broken: dict[str, set[tuple[str | int, ...]]] = {}
     for name in sorted(files):
         base_dir = os.path.dirname(os.path.normpath(os.path.join(folder, name)))  # noqa: PTH118, PTH120
-        document, found = read(name, files[name], base_dir=base_dir)
+        document, found = read(shown(name), files[name], base_dir=base_dir)
         problems += found
         if any(problem.is_error for problem in found):
             whole = False
@@ -66,7 +66,7 @@ def _load(files: Mapping[str, bytes], folder: str, problems: list[Problem]) -> D
             if blocks is None:
                 whole = False
                 continue
-            broken[name] = blocks
+            broken.setdefault(document.name, set()).update(blocks)
         documents.append(document)
     bots = gather(documents, broken, problems)
     notify = gather_notify(documents, broken, problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,6 +56,24 @@ def test_every_format_says_the_same(reconcile: Callable[..., Any], folder: Path)
     region = result["locations"][0]["physicalLocation"]["region"]
     assert (result["ruleId"], region["startLine"], region["startColumn"]) == (problem["code"], 5, 17)
     assert github.out.startswith("::error file=hooks.yaml,line=5,col=17,")
+
+
+def test_every_format_names_a_file_whose_name_is_no_utf_8(reconcile: Callable[..., Any], folder: Path) -> None:
+    """What bytes in a file's name are no UTF-8 stand as U+FFFD in problems and in plans."""
+    odd = folder / "hooks" / os.fsdecode(b"\xff.yaml")
+    odd.parent.mkdir()
+    odd.write_text(BROKEN)
+
+    plain, sarif, github = (reconcile("validate", "--format", form) for form in ("json", "sarif", "github"))
+    odd.write_text(MENDED)
+    planned, text = reconcile("--plan", "--json"), reconcile("--plan")
+
+    assert {plain.code, sarif.code, github.code} == {65}
+    assert plain.json["problems"][0]["file"] == "hooks/\ufffd.yaml"
+    assert "\ufffd.yaml" in sarif.out
+    assert "\ufffd.yaml" in github.out
+    assert planned.json["changes"][0]["file"] == "hooks/\ufffd.yaml"
+    assert "hooks/\ufffd.yaml:3" in text.out
 
 
 def test_valid_configuration_exits_0_in_every_format(reconcile: Callable[..., Any], folder: Path) -> None:
