@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,8 @@ def report_failure(error: BaseException, *, as_json: bool) -> int:
     if as_json:
         from reconciler.cli.output import print_json
 
-        print_json(failure_document(named))
+        with suppress(OSError):  # where the output cannot be written, which may be the error itself
+            print_json(failure_document(named))
     return int(named.exit)
 
 

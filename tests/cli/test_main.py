@@ -183,3 +183,13 @@ def test_closed_pipe_ends_quietly() -> None:
     )
 
     assert (done.stdout, done.stderr) == ("{\n", "")
+
+
+@pytest.mark.parametrize("arguments", ["types", "types --json", "validate --json", "-h"])
+def test_output_that_cannot_be_written_is_one_line_of_error(arguments: str, tmp_path: Path) -> None:
+    """A full disk behind `>` is said once and exits 1, and a closed output is no error: never a traceback."""
+    (tmp_path / "hooks.yaml").write_text("version: 1\n")
+    lines = f"{RECONCILE} {arguments} >/dev/full; echo $?; {RECONCILE} {arguments} >&-; echo $?"
+    done = subprocess.run(["/bin/sh", "-c", lines], capture_output=True, text=True, check=True, cwd=tmp_path)
+
+    assert (done.stdout, done.stderr) == ("1\n0\n", "error: No space left on device\n")
