@@ -68,16 +68,16 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in self.entries and not name.startswith("-") and not ctx.resilient_parsing:
-            ctx.fail(self._no_such_command(name))
+            ctx.fail(self._no_such_command(name, ctx.command_path))
         return super().resolve_command(ctx, args)
 
-    def _no_such_command(self, name: str) -> str:
+    def _no_such_command(self, name: str, path: str) -> str:
         near = difflib.get_close_matches(name, self.entries, n=1)
         if near:
             return f"no command `{name}`; did you mean `{near[0]}`?"
         if "/" in name or name.endswith((".yaml", ".yml")):
             return f"no command `{name}`; to read that file, give it with -f"
-        return f"no command `{name}`; `reconcile -h` lists them"
+        return f"no command `{name}`; `{path} -h` lists them"
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         sections: dict[str, list[tuple[str, str]]] = {}

@@ -25,6 +25,7 @@ _MODULE = "reconciler.cli.state"
         "export": Entry("Commands", f"{_MODULE}:export", "The state as canonical JSON without secrets."),
         "backup": Entry("Commands", f"{_MODULE}:backup", "A consistent copy of the store, beside a running daemon."),
     },
+    examples=("reconcile state export > state.json", "reconcile state backup backup-$(date +%F).db"),
 )
 def state() -> None:
     """Export the applied state, or copy the whole store."""

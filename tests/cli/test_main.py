@@ -52,8 +52,7 @@ def test_help_explains_and_shows_examples_of_every_command(
     short, long = (_help(capsysbinary, [*name, option]) for option in ("-h", "--help"))
 
     assert short == long
-    if name != ("state",):
-        assert f"reconcile {' '.join(name)}" in short.partition("Examples:")[2]
+    assert f"reconcile {' '.join(name)}" in short.partition("Examples:")[2]
 
 
 def _help(capsysbinary: pytest.CaptureFixture[bytes], arguments: list[str]) -> str:
@@ -122,6 +121,8 @@ def test_mistyped_command_is_met_with_the_right_one(reconcile: Callable[..., Any
     """A near miss is named; a file is told to go behind -f."""
     assert "did you mean `deliveries`?" in reconcile("delivries").err
     assert "give it with -f" in reconcile("config/webhooks.yaml").err
+    assert "`reconcile -h` lists them" in reconcile("quux").err
+    assert "`reconcile state -h` lists them" in reconcile("state", "quux").err
 
 
 def test_option_before_the_command_counts_for_it(reconcile: Callable[..., Any], applied: Path) -> None:
