@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from reconciler.errors import ReconcilerError, UsageError
 from reconciler.model.resource import Kind
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ async def read_addresses(url: str) -> dict[str, str]:
 
 
 def write_whole(path: str, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file so that it is there whole or not at all. Raises ReconcilerError naming it."""
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -93,6 +94,9 @@ def write_whole(path: str, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        is_misnamed = isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
+        kind = UsageError if is_misnamed else ReconcilerError
+        raise kind(f"{path} cannot be written: {error.strerror or error}") from error

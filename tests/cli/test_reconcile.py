@@ -229,6 +229,14 @@ def test_foreign_store_exits_66(reconcile: Callable[..., Any], applied: Path, da
     assert path.read_bytes() == damage
 
 
+def test_file_that_cannot_be_written_is_named_as_it_was_given(reconcile: Callable[..., Any], applied: Path) -> None:
+    """A folder that is missing behind --out is a mistake of the call, and the message shows no temporary name."""
+    for arguments in (["--plan"], ["state", "export"]):
+        ended = reconcile(*arguments, "--out", "nowhere/plan.json")
+        assert (ended.code, ended.out) == (64, "")
+        assert ended.err == "error: nowhere/plan.json cannot be written: No such file or directory\n"
+
+
 def test_saved_plan_applies_once_and_is_stale_afterwards(reconcile: Callable[..., Any], applied: Path) -> None:
     """What was reviewed is applied; a second time there is nothing left of it, exit 4."""
     _edit(applied, "crm.example.com", "crm2.example.com")
