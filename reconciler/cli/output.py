@@ -132,7 +132,8 @@ def _print_rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell, style=_TONES.get(cell, "")) for cell in row))
-    Console(no_color=not has_color(sys.stdout), highlight=False).print(table)
+    # Without a colour system rich writes no escape sequence at all; with `no_color` it would still dim and embolden.
+    Console(color_system="auto" if has_color(sys.stdout) else None, highlight=False).print(table)
 
 
 _TONES = {
