@@ -53,8 +53,13 @@ def _problem(document: Document, fault: Fault) -> Problem:
     code, message, suggestion = phrase(fault)
     where = fault.path if fault.unknown is None else (*fault.path, fault.unknown)
     index = document.locate(where, key=fault.unknown is not None or fault.kind in _ABOUT_KEYS)
-    hide = "secret" in where[1 if where[:1] == ("notify",) else _RESOURCE_STEPS :]
+    hide = "secret" in where[1 if where[:1] == ("notify",) else _RESOURCE_STEPS :] or _means_secret(fault.unknown)
     return document.problem(index, code, message, suggestion=suggestion, hide=hide)
+
+
+def _means_secret(key: str | None) -> bool:
+    """Whether an unknown key is a slip for `secret`, so that what follows it may be one."""
+    return key is not None and nearest(key, ("secret",)) is not None
 
 
 def _faults(document: Document, error: Any) -> Iterator[Fault]:

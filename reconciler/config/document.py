@@ -28,7 +28,7 @@ _SOURCE_COLUMN_MAX = 2_000
 
 # What a source line must not repeat: what stands where a secret's origin belongs, and credentials in a URL.
 _LITERAL_SECRET = re.compile(
-    r"(?i)((?:^|[\s{,\"'])[\w-]*secret[\"']?\s*:\s*)"
+    r"(?i)((?:^|[\s{,\"'])[\w-]*secret(?!_version|_header)[\w-]*[\"']?\s*:\s*)"
     r"(?=\S)(?![\"']?\$\{)(?!\{\s*(?:env|file)\s*:\s*[\"']?[\w./-]+[\"']?\s*\}).*"
 )
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s\"'@]+@")

@@ -90,6 +90,9 @@ def _unknown_key(fault: Fault) -> Phrase:
     if isinstance(kind, str) and kind.startswith("conversation.") and key == "data_source":
         return Phrase("unknown-key", f"`data_source` is a key of sync webhooks; {kind} tells of a whole bot")
     known = list(fault.schema.get("properties", ()))
+    if fault.path[-1:] == ("secret",):  # not echoed: `{hunter2}` is a mapping, too
+        message = "a secret comes from `env` or `file`, and this is neither"
+        return Phrase("unknown-key", message, did_you_mean(key, known))
     title = str(fault.schema.get("title", "mapping")).lower()
     suggestion = did_you_mean(key, known)
     message = f"{shown} is not a key of {_article(title)}"

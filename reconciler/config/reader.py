@@ -197,7 +197,7 @@ class _Reader:
     def _decorated(self, event: Any, index: int) -> None:
         """Refuse a tag; remember a scalar's anchor (with its text: a plain one's value comes later)."""
         if event.tag is not None:
-            self._report_at(index, "yaml-tag", f"the tag `{event.tag[:40]}` is not supported: remove it")
+            self._report_at(index, "yaml-tag", "tags are not supported: remove this one, or quote the whole value")
         if event.anchor is not None and type(event) is self.yaml.ScalarEvent:
             self.anchors[event.anchor] = event.value
             self.weights[event.anchor] = 1
@@ -251,11 +251,11 @@ class _Reader:
             raise self._stop(index, "yaml-aliases", f"the file uses more than {ALIASES_MAX:,} aliases")
         if anchor not in self.anchors:
             if any(anchor == name for name, _ in self.open_anchors.values()):
-                raise self._stop(index, "yaml-alias", f"the alias `*{anchor[:40]}` stands inside the value it names")
+                raise self._stop(index, "yaml-alias", "this alias stands inside the value it names")
             if self.skipped:
                 raise _Stop
             raise self._stop(
-                index, "yaml-alias", f"the alias `*{anchor[:40]}` names an anchor that is not set before it"
+                index, "yaml-alias", "this alias names an anchor that is not set before it: quote it if it is text"
             )
         self.nodes += self.weights[anchor]
         self.expanded += self.weights[anchor]

@@ -90,6 +90,13 @@ def test_a_secret_is_never_repeated_when_it_stands_in_the_wrong_place(problems_o
         hook("type: sync.trigger", "data_source: docs", f"secret: {canary}"),
         hook(STARTED, URL, f"secret: {canary}: x"),
         hook(STARTED, f"secret: {canary}", f"secret: {canary}", URL),
+        hook(STARTED, URL, f"secret: {{{canary}}}"),
+        hook(STARTED, URL, f'secret: {{"{canary}": }}'),
+        hook(STARTED, URL, f"secret: !{canary} x"),
+        hook(STARTED, URL, f"secret: *{canary}"),
+        hook(STARTED, URL, f"secrte: {canary}"),
+        hook(STARTED, URL, f"secret_key: {canary}"),
+        hook(STARTED, URL, f"client_secret_value: {canary}"),
         hook(STARTED, f"url: https://user:{canary}@x.example/a b"),
         hook(STARTED, f"url: http://user:{canary}@x.example/a"),
     ]
