@@ -130,6 +130,8 @@ def _without_echoes(faults: Sequence[Fault]) -> Iterator[Fault]:
             unknown.setdefault(fault.path, []).append(fault.unknown)
     seen: set[tuple[tuple[str | int, ...], str | None]] = set()
     for fault in faults:
+        if fault.kind == "maxProperties" and fault.path[-1:] == ("secret",) and fault.path in unknown:
+            continue  # one of the keys is none
         if fault.kind == "required":
             wanted = list(fault.schema.get("properties", ()))
             if any(nearest(key, wanted) == fault.value for key in unknown.get(fault.path, ())[:PROBLEMS_MAX]):

@@ -22,6 +22,7 @@ _TYPE_NAMES = {
     "integer": "a whole number",
     "number": "a number",
 }
+_OF_OWN_NAMES = ("bots", "data_sources", "webhooks")
 _YAML11_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 _LIMITS = {
     "minimum": "at least {}",
@@ -73,6 +74,8 @@ def phrase(fault: Fault) -> Phrase:
         return say(fault)
     if fault.path[-1:] == ("secret",):
         return Phrase("secret-kind", "a secret comes from exactly one of `env` and `file`")
+    if fault.kind == "minLength" and fault.value == 1:
+        return Phrase("out-of-range", f"{fault.name} must not be empty")
     limit = _LIMITS.get(fault.kind, f"what `{fault.kind}` allows: {{}}").format(fault.value)
     return Phrase("out-of-range", f"{fault.name} must be {limit}")
 
@@ -93,9 +96,8 @@ def _unknown_key(fault: Fault) -> Phrase:
     if fault.path[-1:] == ("secret",):  # not echoed: `{hunter2}` is a mapping, too
         message = "a secret comes from `env` or `file`, and this is neither"
         return Phrase("unknown-key", message, did_you_mean(key, known))
-    title = str(fault.schema.get("title", "mapping")).lower()
     suggestion = did_you_mean(key, known)
-    message = f"{shown} is not a key of {_article(title)}"
+    message = f"{shown} is not a key of {_block(fault)}"
     return Phrase("unknown-key", message, suggestion or f"its keys are {', '.join(known)}")
 
 
@@ -129,7 +131,8 @@ def _wrong_type(fault: Fault) -> Phrase:
         )
     if value is None:
         return Phrase("wrong-type", f"{fault.name} has no value: it must be {wanted}")
-    return Phrase("wrong-type", f"{fault.name} must be {wanted}, not {_what(value)}", _hint(fault, value))
+    what = "a fraction" if isinstance(value, float) and "integer" in fault.value else _what(value)
+    return Phrase("wrong-type", f"{fault.name} must be {wanted}, not {what}", _hint(fault, value))
 
 
 def _hint(fault: Fault, value: Any) -> str | None:
@@ -177,6 +180,9 @@ def _bad_name(fault: Fault) -> Phrase:
     name = str(fault.unknown)
     if fault.path[-1] == "headers":
         return Phrase("bad-header", f"{_echo(name)} is not a header's name")
+    if len(name) > fault.value["maxLength"]:
+        most = fault.value["maxLength"]
+        return Phrase("bad-handle", f"{_echo(name)} has {len(name)} characters, and a handle has at most {most}")
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     message = f"{_echo(name)} is not a handle: lower-case letters, digits and hyphens, beginning with no hyphen"
     return Phrase(
@@ -207,12 +213,14 @@ def _what(value: Any) -> str:
             return "a mapping"
 
 
-def _article(title: str) -> str:
-    return (
-        f"{'an' if title[:1] in 'aeiou' else 'a'} {title}"
-        if title not in {"defaults", "webhooks of chat bots"}
-        else ("`defaults`" if title == "defaults" else "a configuration")
-    )
+def _block(fault: Fault) -> str:
+    """The mapping that a key stands in: by what it is where its name is the user's own, else by its key."""
+    if not fault.path:
+        return "a configuration"
+    if len(fault.path) > 1 and fault.path[-2] in _OF_OWN_NAMES:
+        title = str(fault.schema.get("title", "mapping")).lower()
+        return f"{'an' if title[:1] in 'aeiou' else 'a'} {title}"
+    return f"`{fault.path[-1]}`"
 
 
 def _echo(value: Any) -> str:
