@@ -32,13 +32,12 @@ def differing(reviewed: Plan, plan: Plan) -> str:
 
     Where a field stands in the files, the commit, traffic and guards are no part of what was reviewed.
     """
-    if reviewed.base.lineage != plan.base.lineage:
-        return "the plan was made for another state; nothing was applied; review a new plan"
     old = {_identity(change): change for change in reviewed.changes}
     new = {_identity(change): change for change in plan.changes}
     differ = sorted(key for key in old.keys() | new.keys() if _said(old.get(key)) != _said(new.get(key)))
     miscounted = _miscounted(reviewed, plan)
-    if not differ and not miscounted:
+    is_of_another_state = reviewed.base.lineage != plan.base.lineage
+    if not differ and not miscounted and not is_of_another_state:
         return ""
     cause = _EDITED if miscounted else _cause(reviewed, plan)
     lines = [f"the plan is not the reviewed one: {cause}; nothing was applied; review a new plan"]
@@ -111,9 +110,12 @@ _EDITED = "the plan was edited, or made by another version"
 
 def _cause(reviewed: Plan, plan: Plan) -> str:
     causes = []
+    if reviewed.base.lineage != plan.base.lineage:
+        unborn = f"it was made before anything was applied, and the state has serial {plan.base.serial} now"
+        causes.append("it was made for another state" if reviewed.base.lineage else unborn)
     if reviewed.config_digest != plan.config_digest:
         causes.append("the files changed")
-    if reviewed.base.serial != plan.base.serial:
+    if reviewed.base.lineage == plan.base.lineage and reviewed.base.serial != plan.base.serial:
         causes.append(f"the state moved on from serial {reviewed.base.serial} to {plan.base.serial}")
     return " and ".join(causes) or _EDITED
 

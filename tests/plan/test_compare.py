@@ -11,6 +11,7 @@ import pytest
 
 from reconciler import plan
 from reconciler.errors import UsageError
+from reconciler.model.resource import EMPTY_STATE
 from reconciler.plan.compare import UNEXPLAINED, differing, unexplained
 from reconciler.plan.plan import Base, Observation, Plan, PlanWarning
 
@@ -88,6 +89,17 @@ def test_another_lineage_is_another_state(declare: Declare, applied: Apply) -> N
     desired = declare(bots(x=HOOK))
     reviewed = replace(plan.make(desired, state), base=Base(lineage="elsewhere", serial=1))
     assert "made for another state" in differing(reviewed, plan.make(desired, state))
+
+
+def test_a_plan_from_before_the_first_apply_says_what_is_left_of_it(declare: Declare, applied: Apply) -> None:
+    """Its lineage is none, and the refusal says so and names the resources that differ."""
+    desired = declare(bots(x=HOOK))
+    reviewed = plan.make(desired, EMPTY_STATE)
+
+    refusal = differing(reviewed, plan.make(desired, applied(desired)))
+
+    assert "made before anything was applied, and the state has serial 1 now" in refusal
+    assert "  b/x: reviewed as add, now nothing to do" in refusal
 
 
 def test_a_long_list_is_cut_with_a_count(declare: Declare, applied: Apply) -> None:
