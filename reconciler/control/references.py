@@ -121,7 +121,7 @@ def unresolved_problem(key: Key, path: str, reason: str, place: Place | None) ->
     return Problem(
         place=place or Place(f"{key.address} {path}", 1),
         code="reference-unresolved",
-        message=f"{key.address}: {path}: {reason}",
+        message=f"{key.address}: {path}: {reason}" if place else reason,
     )
 
 
