@@ -79,7 +79,7 @@ def test(
     if format_ == "json":
         print_json(trial)
     else:
-        _show_trial(trial)
+        _show_trial(trial, address)
     return ExitCode.DONE if trial["success"] else ExitCode.FAILED
 
 
@@ -99,9 +99,9 @@ def _read_event(path: str) -> Any:
     return event
 
 
-def _show_trial(trial: Mapping[str, Any]) -> None:
-    url = f" {one_line(trial['url'])}" if trial["url"] else ""
-    print_text(f"{trial['method']}{url}")
+def _show_trial(trial: Mapping[str, Any], address: str) -> None:
+    where = trial["url"] or f"the trigger URL of {address}"  # which holds a secret
+    print_text(f"{trial['method']} {one_line(where)}")
     if trial["status"] is None:
         print_text(f"no answer after {trial['duration_ms']} ms: {trial['error']}: {one_line(trial['message'])}")
     else:

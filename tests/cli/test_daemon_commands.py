@@ -162,6 +162,15 @@ def test_hostile_answer_cannot_reach_the_terminal(reconcile: Callable[..., Any],
     assert ended.out.endswith("\nhi\n")
 
 
+def test_trigger_that_is_tested_is_named_without_its_url(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """Its URL holds its secret, so the daemon does not tell it; the first line says what was called."""
+    daemon.answers = [(200, {**TRIAL, "url": None})]
+
+    ended = reconcile("test", "b/t")
+
+    assert ended.out.splitlines()[0] == f"{TRIAL['method']} the trigger URL of b/t"
+
+
 # -- emit ------------------------------------------------------------------------------------------------------
 
 
