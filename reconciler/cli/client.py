@@ -203,9 +203,16 @@ def _cause(error: httpx2.TransportError) -> str:
 
 def _problem(item: Mapping[str, Any]) -> Problem:
     return Problem(
-        place=Place(str(item.get("file", "")), int(item.get("line", 1)), int(item.get("column", 1))),
+        place=_place(item),
         code=str(item.get("code", "")),
         message=str(item.get("message", "")),
         severity=Severity.WARNING if item.get("severity") == "warning" else Severity.ERROR,
         suggestion=item.get("suggestion"),
+        source=str(item.get("source", "")),
+        length=int(item.get("length", 1)),
+        also=_place(item["also"]) if isinstance(item.get("also"), dict) else None,
     )
+
+
+def _place(item: Mapping[str, Any]) -> Place:
+    return Place(str(item.get("file", "")), int(item.get("line", 1)), int(item.get("column", 1)))

@@ -417,16 +417,21 @@ def test_problems_found_by_a_server_are_shown_as_our_own(
 ) -> None:
     """A 422 with problems becomes exit 65 with the same document as a local plan gives."""
     problem = {
-        "code": "unknown-key",
-        "severity": "error",
-        "message": "no",
         "file": "hooks.yaml",
         "line": 3,
-        "column": 5,
+        "column": 3,
+        "length": 4,
+        "severity": "error",
+        "code": "unknown-key",
+        "message": "no",
+        "suggestion": "did you mean `bots`?",
+        "source": "  bost: {}",
+        "also": {"file": "more.yaml", "line": 2, "column": 1},
     }
     daemon.answers = [(422, {"code": "configuration-invalid", "detail": "1 problem", "problems": [problem]})] * 2
 
-    assert "hooks.yaml:3:5: error[unknown-key]: no" in reconcile("--plan", "--server", daemon.url).err
+    shown = "hooks.yaml:3:3: error[unknown-key]: no\n 3 |   bost: {}\n   |   ^^^^\n   = did you mean `bots`?\n"
+    assert shown in reconcile("--plan", "--server", daemon.url).err
     ended = reconcile("--plan", "--server", daemon.url, "--json")
     assert ended.code == 65
-    assert json.loads(ended.out)["problems"][0]["line"] == 3
+    assert json.loads(ended.out)["problems"] == [problem]
