@@ -8,7 +8,7 @@ import click
 
 from reconciler.cli.command import command
 from reconciler.cli.options import format_options
-from reconciler.cli.output import print_json, print_table, print_text
+from reconciler.cli.output import encode, print_json, print_table, print_text
 from reconciler.model.catalog import CATALOG
 from reconciler.model.hook import EventType
 
@@ -51,7 +51,7 @@ def _print_catalog(*, as_json: bool) -> None:
 
 def _print_type(spec: EventSpec, *, as_json: bool) -> None:
     if as_json:
-        print_json({**_summary(spec), "variables": [_variable(variable) for variable in spec.variables]})
+        print_json({**_summary(spec), "variables": [_variable(spec, variable) for variable in spec.variables]})
         return
     print_text(f"{spec.type} ({spec.direction}): {spec.summary}\n")
     if not spec.variables:
@@ -65,7 +65,7 @@ def _print_type(spec: EventSpec, *, as_json: bool) -> None:
                 str(variable.json_type),
                 "scalar" if variable.is_scalar else "object",
                 variable.meaning + ("" if variable.required else " (optional)"),
-                _example(variable),
+                _shown(_example(spec, variable)),
             )
             for variable in spec.variables
         ],
@@ -81,7 +81,7 @@ def _summary(spec: EventSpec) -> dict[str, Any]:
     }
 
 
-def _variable(variable: Variable) -> dict[str, Any]:
+def _variable(spec: EventSpec, variable: Variable) -> dict[str, Any]:
     return {
         "path": variable.path,
         "type": str(variable.json_type),
@@ -89,13 +89,22 @@ def _variable(variable: Variable) -> dict[str, Any]:
         "required": variable.required,
         "constant": variable.constant,
         "meaning": variable.meaning,
-        "example": variable.example,
+        "example": _example(spec, variable),
     }
 
 
-def _example(variable: Variable) -> str:
-    if variable.example is None:
-        return ""
-    if isinstance(variable.example, bool):
-        return "true" if variable.example else "false"
-    return str(variable.example)
+def _example(spec: EventSpec, variable: Variable) -> Any:
+    """A value that it may have; of an object one made of its fields' examples."""
+    if variable.is_scalar:
+        return variable.example
+    inner = f"{variable.path}."
+    fields = {
+        each.path.removeprefix(inner): each
+        for each in spec.variables
+        if each.path.startswith(inner) and "." not in each.path.removeprefix(inner)
+    }
+    return {name: _example(spec, each) for name, each in fields.items()}
+
+
+def _shown(example: Any) -> str:
+    return example if isinstance(example, str) else encode(example, indent=False).decode()

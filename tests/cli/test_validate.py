@@ -143,7 +143,7 @@ def test_types_are_listed_in_catalog_order(reconcile: Callable[..., Any]) -> Non
 
 @pytest.mark.parametrize("kind", EventType, ids=str)
 def test_type_lists_every_variable(reconcile: Callable[..., Any], kind: EventType) -> None:
-    """Each variable with its path, whether it is a scalar, and its meaning."""
+    """Each variable with its path, whether it is a scalar, its meaning, and an example of its type."""
     spec = CATALOG[kind]
 
     text = reconcile("types", str(kind)).out
@@ -151,6 +151,8 @@ def test_type_lists_every_variable(reconcile: Callable[..., Any], kind: EventTyp
 
     assert [(item["path"], item["scalar"]) for item in variables] == [(v.path, v.is_scalar) for v in spec.variables]
     assert [v.path for v in spec.variables if "{{" + v.path + "}}" not in text or v.meaning not in text] == []
+    kinds = {"string": str, "number": int, "boolean": bool, "object": dict}
+    assert [item["path"] for item in variables if type(item["example"]) is not kinds[item["type"]]] == []
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
