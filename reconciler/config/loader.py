@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["load", "load_texts"]
 
 _PROBLEMS_MAX = 2_000
+_READ_ON = frozenset({"duplicate-key"})
+"""Errors of the YAML that leave the rest of the file to be judged: the second value is passed over."""
 
 
 def load(paths: Sequence[str | Path]) -> Desired:
@@ -57,9 +59,11 @@ def _load(files: Mapping[str, bytes], folder: str, problems: list[Problem]) -> D
         base_dir = os.path.dirname(os.path.normpath(os.path.join(folder, name)))  # noqa: PTH118, PTH120
         document, found = read(shown(name), files[name], base_dir=base_dir)
         problems += found
-        if any(problem.is_error for problem in found):
+        errors = {problem.code for problem in found if problem.is_error}
+        if errors:
             whole = False
-            continue
+            if document.data is None or not errors <= _READ_ON:
+                continue
         if not accepts(document.data):
             refused, blocks = diagnose(document)
             problems += refused

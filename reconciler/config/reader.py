@@ -34,7 +34,10 @@ PROBLEMS_MAX = 100
 
 
 def read(name: str, content: bytes, *, base_dir: str) -> tuple[Document, list[Problem]]:
-    """A file's document and what is wrong with it as YAML. With any error, `data` is not to be used."""
+    """A file's document and what is wrong with it as YAML.
+
+    With any error, `data` is None or not the whole of it, fit to find more problems in and for nothing else.
+    """
     document = Document(name=name, text="", base_dir=base_dir)
     if len(content) > FILE_BYTES_MAX:
         size, most = len(content) / 2**20, FILE_BYTES_MAX // 2**20

@@ -250,3 +250,9 @@ def test_files_are_loaded_from_folders_with_paths_as_they_were_given(
     assert desired.files == ("hooks/support.yaml",)
     assert hook(desired).locate("").file == "hooks/support.yaml"
     assert hook(desired).base_dir == str(tmp_path / "hooks")
+
+
+def test_a_key_that_stands_twice_hides_no_other_problem(problems_of: ProblemsOf) -> None:
+    """What the first of them says is judged, and what is named nowhere may stand in the second."""
+    text = NEEDS_DOCS.replace("https:", "ftp:") + "bots: {b: {data_sources: {docs: {}}}}\nbost: {}\n"
+    assert [problem.code for problem in problems_of(text)] == ["bad-url", "duplicate-key", "unknown-key"]
