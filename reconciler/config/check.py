@@ -55,8 +55,8 @@ def _check_all(bots: Mapping[str, GatheredBot], checker: _Checker) -> None:
     claims: dict[str, Entry] = {}
     for handle, bot in bots.items():
         checker.bot(bot)
-        checker.identities(f"data source of `{handle}`", bot.data_sources, "id")
-        checker.identities(f"data source of `{handle}`", bot.data_sources, "name")
+        checker.identities("data source", bot.data_sources, "id", below=f"{handle}/")
+        checker.identities("data source", bot.data_sources, "name", below=f"{handle}/")
         for entry in bot.data_sources.values():
             if not entry.broken:
                 checker.data_source(entry)
@@ -86,7 +86,7 @@ class _Checker:
             if not block.broken:
                 self._no_references(block, ("id", "name"))
 
-    def identities(self, what: str, entries: Mapping[str, Entry], key: str) -> None:
+    def identities(self, what: str, entries: Mapping[str, Entry], key: str, *, below: str = "") -> None:
         """What events name things by must name one thing: ids and handles strictly, names where they are used."""
         owners: dict[str, str] = {}
         for handle, entry in entries.items():
@@ -101,11 +101,12 @@ class _Checker:
             if other == handle:
                 continue
             first = entries[other].place(key)
+            shown = f"the {what} `{below}{handle}`"
             if key == "id":
-                message = f"the {what} `{handle}` has the id `{value[:80]}`, by which events also mean `{other}`"
+                message = f"{shown} has the id `{value[:80]}`, by which events also mean `{below}{other}`"
                 self._add(entry, key, Finding("", "ambiguous-id", message), also=first)
             else:
-                message = f"the {what} `{handle}` has the name of `{other}`: an event that gives only it is refused"
+                message = f"{shown} has the name of `{below}{other}`: an event that gives only it is refused"
                 self._add(entry, key, Finding("", "ambiguous-name", message, Severity.WARNING), also=first)
 
     def data_source(self, entry: Entry) -> None:
