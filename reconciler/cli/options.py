@@ -5,6 +5,7 @@ An option given before the command (`reconcile --store URL hooks`) counts for th
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -20,6 +21,7 @@ __all__ = [
     "DEFAULT_STORE",
     "address_argument",
     "allow_options",
+    "check_public_url",
     "files_option",
     "format_options",
     "inherit",
@@ -33,6 +35,8 @@ __all__ = [
 
 DEFAULT_STORE = "sqlite:state/reconciler.db"
 DEFAULT_SERVER = "http://127.0.0.1:8080"
+
+_PUBLIC_URL = re.compile(r"(?i)https?://[^\s/?#@]+(?:/[^\s?#]*)?")
 
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
@@ -105,6 +109,14 @@ server_option = click.option(
     help="The daemon to talk to; its token comes from RECONCILER_TOKEN or the file `token` beside the database.",
 )
 
+
+def check_public_url(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """An address that a path can be put behind: that a shared URL leads nowhere is noticed late."""
+    if value is not None and not _PUBLIC_URL.fullmatch(value):
+        raise click.BadParameter("write the daemon's address as https://hooks.example.com", ctx=ctx, param=parameter)
+    return value
+
+
 public_url_option = click.option(
     "--public-url",
     metavar="URL",
@@ -112,6 +124,7 @@ public_url_option = click.option(
     default=DEFAULT_SERVER,
     show_default=True,
     show_envvar=True,
+    callback=check_public_url,
     help="The address under which callers reach the daemon.",
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from reconciler.cli.command import command
-from reconciler.cli.options import key_file_option, store_option
+from reconciler.cli.options import check_public_url, key_file_option, store_option
 from reconciler.cli.times import DURATION
 from reconciler.daemon.options import ServeOptions
 from reconciler.model.duration import format_duration
@@ -52,6 +52,7 @@ def _default(ms: int) -> dict[str, Any]:
     metavar="URL",
     envvar="RECONCILER_PUBLIC_URL",
     show_envvar=True,
+    callback=check_public_url,
     help="The address under which callers reach the daemon.",
 )
 @click.option(

@@ -82,6 +82,14 @@ def test_url_is_ready_to_share(reconcile: Callable[..., Any], applied: Path, mon
     flag = reconcile("url", "support-bot/published", "--public-url", "https://flag.example.com")
     assert flag.out.strip() == f"https://flag.example.com{tail}"
     assert reconcile("url", "support-bot/chats").code == 64
+    for wrong in (
+        "hooks.example.com",
+        "ftp://hooks.example.com",
+        "https://",
+        "https://a.example.com/?q=1",
+        "https://a b",
+    ):
+        assert reconcile("url", "support-bot/published", "--public-url", wrong).code == 64
 
 
 def test_rotation_changes_the_secret_and_the_next_plan_is_empty(reconcile: Callable[..., Any], applied: Path) -> None:
