@@ -23,6 +23,7 @@ from reconciler.model.delivery import (
     NewDelivery,
     NewEvent,
     Settlement,
+    Taking,
 )
 from reconciler.model.resource import Key, Kind, Resource
 from reconciler.model.sync import NewSync, SyncClaim
@@ -129,6 +130,15 @@ class Agreement(RuleBasedStateMachine):
         """Events come, sometimes decided on a serial that is not the state's."""
         events = [self.event(targets, kind) for targets, kind in batch]
         self.both(lambda store: store.accept(events, serial=self.serial + off))
+
+    @rule(batch=st.lists(some_hooks, max_size=3), rooms=st.dictionaries(hooks, st.integers(0, 3), max_size=2))
+    def accept_and_take(self, batch: list[list[str]], rooms: dict[str, int]) -> None:
+        """Events come, and a worker that has room takes some of what they bring."""
+        events = [self.event(targets, TYPES[0]) for targets in batch]
+        events += events[:1]
+        taking = Taking(rooms, self.next_id("worker"), self.now + 100)
+        for one in self.both(lambda store: store.accept(events, serial=self.serial, taking=taking)):
+            self.claims += one.claims
 
     @rule(number=st.integers(1, 40), chosen=some_hooks)
     def accept_again(self, number: int, chosen: list[str]) -> None:

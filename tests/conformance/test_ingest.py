@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.errors import SnapshotMoved
-from reconciler.model.delivery import Accepted, DeliveryFilter, DeliveryStatus
+from reconciler.model.delivery import Accepted, DeliveryFilter, DeliveryStatus, Fence, Taking
 
 if TYPE_CHECKING:
     from reconciler.store.port import Store
@@ -25,6 +25,46 @@ async def test_an_event_makes_its_deliveries_due_at_once_when_accepted(store: St
         ("e/h2", DeliveryStatus.PENDING, 1_000, 0),
         ("e/h1", DeliveryStatus.PENDING, 1_000, 0),
     ]
+
+
+async def test_what_is_taken_as_it_comes_is_held_like_any_claim(store: Store, given: Any) -> None:
+    """Of each hook the first deliveries there is room for are claimed in the same breath; the rest waits."""
+    events = [given.event(f"e{n}", "a", "b", at=1_000) for n in range(3)]
+    answers = await store.accept(events, serial=0, taking=Taking({"a": 2, "c": 5}, "worker", 1_100))
+    assert [[claim.delivery_id for claim in answer.claims] for answer in answers] == [["e0/a"], ["e1/a"], []]
+    assert [answer.deliveries for answer in answers] == [2, 2, 2]
+    (claim,) = answers[0].claims
+    assert claim.fence == Fence(1, "worker")
+    assert (claim.payload, claim.attempt, claim.round, claim.created_ms) == (b'{"of":"e0"}', 1, 1, 1_000)
+    assert [found.delivery_id for found in await given.claim(store, "a", at=1_099)] == ["e2/a"]
+    assert await store.settle([given.settled(claim, DeliveryStatus.DELIVERED, at=1_050)], now_ms=1_050) == [True]
+    (heir,) = await given.claim(store, "a", at=1_100)
+    assert (heir.delivery_id, heir.fence.claims) == ("e1/a", 2)
+    assert [waiting.delivery_id for waiting in await given.claim(store, "b")] == ["e0/b", "e1/b", "e2/b"]
+
+
+async def test_nothing_is_taken_of_a_known_event_or_for_a_hook_that_is_gone(store: Store, given: Any) -> None:
+    """A claim comes only with a delivery that is new."""
+    await given.commit(store, given.webhook("bot/gone", "gone"))
+    await store.accept([given.event("e", "gone")], serial=1)
+    (claim,) = await given.claim(store, "gone")
+    await store.settle([given.settled(claim, DeliveryStatus.PENDING, at=2_000, due=9_000, gone=True)], now_ms=2_000)
+    taking = Taking({"gone": 5, "h": 5}, "worker", 3_000)
+    again, new, twice = await store.accept(
+        [given.event("e", "h"), given.event("new", "gone", "h"), given.event("new", "h")], serial=1, taking=taking
+    )
+    assert (again.claims, twice.claims, new.deliveries) == ((), (), 1)
+    assert [claim.delivery_id for claim in new.claims] == ["new/h"]
+
+
+async def test_what_was_taken_is_free_again_after_a_crash(harness: Any, store: Store, given: Any) -> None:
+    """A claim that came with its event is as durable as the event, and ends like every other."""
+    await store.accept([given.event("e", "h", at=1_000)], serial=0, taking=Taking({"h": 1}, "worker", 90_000))
+    again = await harness.reopen()
+    assert await given.claim(again, "h", at=2_000) == []
+    assert await again.free_leases() == 1
+    (claim,) = await given.claim(again, "h", at=2_000)
+    assert (claim.attempt, claim.fence) == (1, Fence(2, "worker"))
 
 
 async def test_what_was_accepted_is_there_after_a_crash(harness: Any, store: Store, given: Any) -> None:

@@ -57,6 +57,11 @@ class Process:
         while not self._running.is_set():
             await self._running.wait()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it is not stopped."""
+        return self._running.is_set()
+
     def stop(self) -> None:
         """As by SIGSTOP."""
         self._running.clear()

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 import traceback
+from collections import Counter
 from dataclasses import dataclass, replace
 from random import Random  # noqa: TID251 - the one source of chance of a world, made from its seed
 from typing import TYPE_CHECKING
@@ -19,7 +20,6 @@ from reconciler.model.hook import Retry
 from reconciler.model.template import Template
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Awaitable, Callable, Sequence
 
     from simulation.fleet import Worker
@@ -166,11 +166,36 @@ class Simulation:
                 received_ms=now_ms(),
                 deliveries=tuple(NewDelivery(world.mint.new_id(0), hook_id) for hook_id in picked),
             )
-            _, serial = await world.store.read_serial()
-            await world.store.accept([event], serial=serial)
-            world.ledger.accepted(event)
-            if chance.random() < 0.9:
-                world.wake(picked)
+            await self._accept(event)
+
+    async def _accept(self, event: NewEvent) -> None:
+        """By nobody in particular, or by a worker that takes what it has room for.
+
+        In troubled times it finds the disk full, or dies of it.
+        """
+        world, chance = self.world, self.chance
+        hook_ids = [delivery.hook_id for delivery in event.deliveries]
+        able = [worker for worker in world.workers if worker.process.is_running]
+        worker = chance.choice(able) if able and chance.random() < 0.5 else None
+        taking = worker.dispatcher.reserve(hook_ids) if worker is not None else None
+        troubled = self.profile.trouble
+        if worker is not None and taking is not None and troubled and chance.random() < 0.05:
+            worker.dispatcher.take(taking, ())
+            return
+        _, serial = await world.store.read_serial()
+        (answer,) = await world.store.accept([event], serial=serial, taking=taking)
+        world.ledger.accepted(event)
+        if worker is not None and taking is not None:
+            assert Counter(claim.hook_id for claim in answer.claims) <= Counter(taking.rooms)
+            world.ledger.claimed(answer.claims, taking.lease_until_ms)
+            world.ledger.counts["taken"] += len(answer.claims)
+            if troubled and chance.random() < 0.01:
+                await world.kill(worker)
+                self._replace()
+            else:
+                worker.dispatcher.take(taking, answer.claims)
+        if chance.random() < 0.9:
+            world.wake(hook_ids)
 
     async def change_mood(self) -> None:
         """A receiver falls ill or recovers."""
