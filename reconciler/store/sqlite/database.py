@@ -1,7 +1,13 @@
-"""The file: making, checking, locking and opening it."""
+"""The file: making, checking, locking and opening it.
+
+Nothing here, nor anywhere in the program, opens the database's file but SQLite. POSIX frees all locks that a process
+has on a file when the process closes any descriptor of it: another process that came and went would then take itself
+for the last user of the log, and remove it under the daemon.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from typing import TYPE_CHECKING, Final
@@ -26,7 +32,6 @@ _CACHE_KIB: Final = 32_768
 _READER_CACHE_KIB: Final = 8_192
 _WAL_BYTES_KEPT: Final = 64 * 1024 * 1024
 _SQLITE_NEEDED: Final = 3_051_003
-_HEADER: Final = b"SQLite format 3\x00"
 
 
 class DaemonLock:
@@ -91,7 +96,7 @@ def open_writer(path: Path) -> apsw.Connection:
         )
     make_folder(path)
     _make_file(path)
-    _require_database(path)
+    _require_readable(path)
     with translated(str(path)):
         connection = apsw.Connection(
             str(path), flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=_STATEMENTS_CACHED
@@ -131,15 +136,11 @@ def _make_file(path: Path) -> None:
         raise StoreUnavailable(f"cannot make the store {path}: {error.strerror or error}") from error
 
 
-def _require_database(path: Path) -> None:
-    """Refuse what SQLite would refuse later, before anything is asked to write to it."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(_HEADER))
-    except OSError as error:
-        raise StateUnreadable(f"cannot read the store {path}: {error.strerror or error}") from error
-    if head and head != _HEADER:
-        raise StateUnreadable(f"{path} is not a store of this program; give another path with --store")
+def _require_readable(path: Path) -> None:
+    """Say what SQLite would not: why a file cannot be opened."""
+    error = errno.EISDIR if path.is_dir() else 0 if os.access(path, os.R_OK) else errno.EACCES
+    if error:
+        raise StateUnreadable(f"cannot read the store {path}: {os.strerror(error)}")
 
 
 def _make_schema(connection: apsw.Connection) -> None:
@@ -190,7 +191,7 @@ def open_reader(path: Path) -> apsw.Connection | None:
         return None
     except OSError as error:
         raise StateUnreadable(f"cannot read the store {path}: {error.strerror or error}") from error
-    _require_database(path)
+    _require_readable(path)
     with translated(str(path)):
         try:
             connection = _connect_reading(path, immutable=False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["translated", "translation"]
 
-_UNREADABLE = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SQLError, apsw.MismatchError)
+_UNREADABLE = (apsw.CorruptError, apsw.FormatError, apsw.SQLError, apsw.MismatchError)
 _HINTS: tuple[tuple[type[apsw.Error], str], ...] = (
     (apsw.FullError, "the disk is full; free some space"),
     (apsw.ReadOnlyError, "it is read-only; check the permissions of the file and its folder"),
@@ -27,6 +27,8 @@ _HINTS: tuple[tuple[type[apsw.Error], str], ...] = (
 
 def translation(error: apsw.Error, path: str) -> ReconcilerError:
     """The error of the port that `error` means, saying what can be done."""
+    if isinstance(error, apsw.NotADBError):
+        return StateUnreadable(f"{path} is not a store of this program; give another path with --store")
     if isinstance(error, _UNREADABLE):
         return StateUnreadable(
             f"the store {path} is damaged or not one of this program's ({error}); restore it from a backup"

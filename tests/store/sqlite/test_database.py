@@ -53,6 +53,33 @@ async def test_every_connection_is_durable(opening: Any, event: Any, runner: asy
     assert [pragma[2] for pragma in pragmas] == [0] + [1] * (len(made) - 1)
 
 
+LOOK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT count(*) FROM event").fetchall()
+connection.close()
+"""
+
+
+async def test_another_program_that_looks_in_does_not_take_the_log_away(
+    opening: Any, event: Any, path: Path, runner: asyncio.Runner
+) -> None:
+    """Whoever opens and closes the database beside the daemon is never taken for its last user.
+
+    Were the daemon's locks lost, the visitor would remove the log, and with it all that comes after.
+    """
+    store = await opening(Access.DAEMON)
+    await store.accept([event("before", "h")], serial=0)
+    await asyncio.gather(*(store.stats() for _ in range(8)))  # by readers of its own
+    log = path.with_name(path.name + "-wal")
+    inode = log.stat().st_ino
+    subprocess.run([sys.executable, "-c", LOOK, str(path)], check=True)
+    await store.accept([event("after", "h")], serial=0)
+    assert log.stat().st_ino == inode
+    again = await opening(Access.READ)
+    assert (await again.stats()).events == 2
+
+
 @pytest.mark.parametrize(
     "change",
     [
