@@ -167,13 +167,17 @@ class Live:
                 await self._look(act=self._on_change == "apply")
 
     async def reload(self) -> Following:
-        """Look at store and files now, because somebody asked: acts even under `--on-change ignore`."""
+        """Look at store and files now, because somebody asked: acts even under `--on-change ignore`.
+
+        What references name is read again, too: a secret that was changed at its source is taken over here. Files
+        may mend a state that cannot be served, so they are looked at before that is a problem.
+        """
         async with self._lock:
-            await self._load_state()
-            if self._store_problem is not None:
-                raise self._store_problem
+            await self._load_state(again=True)
             if self._files is not None:
                 await self._look(act=self._on_change != "plan", again=True)
+            if self._store_problem is not None:
+                raise self._store_problem
             return self.following
 
     async def apply(self, desired: Desired, allow: Allowance) -> tuple[Plan, int]:
@@ -197,11 +201,12 @@ class Live:
 
     # -- the store's state -----------------------------------------------------------------------------------
 
-    async def _load_state(self) -> None:
+    async def _load_state(self, *, again: bool = False) -> None:
+        """Serve the store's state; `again` also when only what its references name may have changed."""
         self._gone = frozenset(await self._store.gone())
         state = await self._store.read_state()
         current = (self._snapshot.lineage, self._snapshot.serial)
-        if (state.lineage, state.serial) == current and self._store_problem is None:
+        if (state.lineage, state.serial) == current and self._store_problem is None and not again:
             return
         try:
             snapshot = await asyncio.to_thread(self._build, state)
@@ -209,6 +214,8 @@ class Live:
             self._refuse_state(state, error)
             return
         self._store_problem = None
+        if replace(snapshot, generation=self._snapshot.generation) == self._snapshot:
+            return
         self._snapshot = snapshot
         self._secrets_made = _oldest_secrets(state)
         self._swapped(snapshot)

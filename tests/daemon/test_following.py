@@ -173,6 +173,36 @@ def test_unresolved_reference_keeps_the_last_good_configuration(
     assert receiver.wait_for(1)[0].path == "/old"
 
 
+def test_changed_source_of_a_reference_takes_effect_when_a_reload_is_asked_for(
+    tmp_path: Path, receiver: Any, start_daemon: Callable[..., Any]
+) -> None:
+    """A secret changed at its source is in force after a reload, which changes nothing while it is missing."""
+    source = tmp_path / "secret"
+    source.write_text("the-first-secret\n")
+    hook = {"type": "conversation.started", "url": receiver.url, "enabled": True, "secret": {"file": "secret"}}
+    (tmp_path / "hooks.yaml").write_text(json.dumps({"version": 1, "bots": {"b": {"webhooks": {"h": hook}}}}))
+    daemon = start_daemon("-f", "hooks.yaml")
+    keys = []
+
+    with daemon.client as client:
+        generation = client.post("/-/reload").json()["generation"]
+        source.unlink()
+        refused = client.post("/-/reload")
+        daemon.post_event(CONVERSATION)
+        keys.append(receiver.wait_for(1)[0].headers["x-secret-key"])
+        source.write_text("the-second-secret\n")
+        reloaded = client.post("/-/reload")
+        daemon.post_event(CONVERSATION)
+        keys.append(receiver.wait_for(2)[1].headers["x-secret-key"])
+        again = client.post("/-/reload")
+
+    assert refused.status_code == 422
+    assert refused.json()["problems"][0]["code"] == "reference-unresolved"
+    assert refused.json()["problems"][0]["line"] == 1
+    assert keys == ["the-first-secret", "the-second-secret"]
+    assert reloaded.json()["generation"] == again.json()["generation"] == generation + 1
+
+
 def test_cold_start_exits_65_when_the_files_are_invalid(tmp_path: Path, start_daemon: Callable[..., Any]) -> None:
     """With nothing applied yet there is no last good configuration to serve."""
     (tmp_path / "hooks.yaml").write_text("version: 1\nbotz: {}\n")
