@@ -77,12 +77,15 @@ def of_http(status: int, body: bytes) -> Result:
 
 
 def of_command(returncode: int, stdout: bytes, stderr: bytes) -> Result:
-    """The end of a sync that is a program: JSON on the last line of stdout, reasons on the last one of stderr."""
+    """The end of a sync that is a program: JSON on the last line of stdout, reasons on the last one of stderr.
+
+    A bad exit code makes stderr the better witness; a good one, the JSON.
+    """
     is_success = returncode == 0
     said = _judge(_parse(_last_line(stdout)), is_success=is_success)
-    if said is not None:
-        return said
     complaint = _last_line(stderr).decode("utf-8", "replace")
+    if said is not None and (is_success or not complaint):
+        return said
     if complaint:
         return Failed(reason=complaint)
     if is_success:

@@ -82,7 +82,9 @@ def test_anything_else_over_http_is_a_failure(status: int, body: bytes, expected
     [
         (1, b"", b"one\ntwo\nthree \n\n", "three"),
         (1, GOOD, b"disk full", "disk full"),
-        (1, b'{"success": false, "reason": "said so"}', b"ignored", "said so"),
+        (1, b'{"success": false, "reason": "said so"}', b"disk full", "disk full"),
+        (1, b'{"success": false, "reason": "said so"}', b" \n", "said so"),
+        (0, b'{"success": false, "reason": "said so"}', b"warning: slow", "said so"),
         (3, b"", b"", "exit code 3"),
         (-9, b"", b"", "signal 9"),
         (0, b"", b"", '"results"'),
