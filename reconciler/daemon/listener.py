@@ -36,10 +36,18 @@ def bind(host: str, port: int) -> socket.socket:
         listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise UsageError(f"cannot listen on {host}:{port}: {reason}; choose another --host or --port") from error
+        raise UsageError(
+            f"cannot listen on {host}:{port}: {_reason(error)}; choose another --host or --port"
+        ) from error
     listener.setblocking(False)
     return listener
+
+
+def _reason(error: OSError | OverflowError) -> str:
+    """Why in the system's words; of a name that is not found, in the resolver's, whose numbers are negative."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno) if error.errno > 0 else error.strerror or "no such address"
+    return str(error)
 
 
 def url_of(listener: socket.socket) -> str:
