@@ -110,8 +110,8 @@ class DaemonServices(Services):
     def take_deliveries(self, taking: Taking, claims: Sequence[Claim]) -> None:
         self._dispatcher.take(taking, claims)
 
-    def deliveries_waiting(self, hook_ids: Collection[str]) -> None:
-        self._dispatcher.wake(hook_ids)
+    def deliveries_waiting(self, hook_ids: Collection[str], *, retries: bool = False) -> None:
+        self._dispatcher.wake(hook_ids, retries=retries)
 
     def syncs_waiting(self) -> None:
         self._syncs.wake()

@@ -92,9 +92,9 @@ class Dispatcher:
         self._idle = asyncio.Event()
         self._ended = asyncio.Event()
 
-    def wake(self, hook_ids: Collection[str] | None = None) -> None:
-        """Deliveries to these hooks are due; without ids, anything may have changed. Never blocks."""
-        self._intake.wake(hook_ids)
+    def wake(self, hook_ids: Collection[str] | None = None, *, retries: bool = False) -> None:
+        """First attempts, or retries, at these hooks are due; without ids, anything may have changed. Never blocks."""
+        self._intake.wake(hook_ids, retries=retries)
 
     def reserve(self, hook_ids: Iterable[str]) -> Taking | None:
         """Room for deliveries that are about to be stored, for the store to claim them as they come."""
@@ -192,7 +192,7 @@ class Dispatcher:
             # It waited too long (a stopped process, a clock that leapt): whoever claims it next has all the time.
             self._rota.end(turn)
             self._settler.give_back([turn.held.claim])
-            self._intake.wake([turn.lane.hook_id])
+            self._intake.wake([turn.lane.hook_id], retries=turn.held.is_retry)
         return None
 
     async def _work(self, first: Turn) -> None:

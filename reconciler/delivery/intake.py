@@ -82,8 +82,8 @@ class Intake:
 
     # -- what others tell ------------------------------------------------------------------------------------
 
-    def wake(self, hook_ids: Collection[str] | None) -> None:
-        """There is new work of these hooks; None: anything may have changed."""
+    def wake(self, hook_ids: Collection[str] | None, *, retries: bool = False) -> None:
+        """There are first attempts, or retries, to be made at these hooks; None: anything may have changed."""
         if hook_ids is None:
             self.follow()
             self._look.set()
@@ -95,7 +95,7 @@ class Intake:
             lane = self._lane(hook_id)
             if lane is not None:
                 lane.wakes += 1
-                lane.first.more = True
+                lane.work(retry=retries).more = True
                 self._feed(lane)
 
     def reserve(self, hook_ids: Iterable[str]) -> Taking | None:

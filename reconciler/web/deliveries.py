@@ -109,7 +109,7 @@ class Deliveries:
             await self._wait_for_turn(size)
             done = await self._services.store.redeliver(which, now_ms=self._services.clock.now_ms(), limit=size)
             if done:
-                self._services.deliveries_waiting({hook_id for _, hook_id in done})
+                self._services.deliveries_waiting({hook_id for _, hook_id in done}, retries=True)
             retried += len(done)
             if len(done) < size:
                 break

@@ -119,8 +119,8 @@ class Services(Protocol):
         """What the store made of a reservation; nothing, if it stored nothing. Due once for each. Never blocks."""
         ...
 
-    def deliveries_waiting(self, hook_ids: Collection[str]) -> None:
-        """Deliveries to these hooks are on disk and due: wake the dispatcher. Never blocks."""
+    def deliveries_waiting(self, hook_ids: Collection[str], *, retries: bool = False) -> None:
+        """Deliveries to these hooks are on disk and due, new ones or `retries`: wake the dispatcher. Never blocks."""
         ...
 
     def syncs_waiting(self) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.errors import EgressRefused, SendFailed, StoreUnavailable
-from reconciler.model.delivery import AttemptError, DeliveryStatus
+from reconciler.model.delivery import AttemptError, DeliveryFilter, DeliveryStatus
 from reconciler.model.exchange import Reply
+from reconciler.model.hook import Retry
 from reconciler.model.template import Template
 
 if TYPE_CHECKING:
@@ -60,6 +61,25 @@ def test_retries_follow_the_schedule_to_the_millisecond(world: World) -> None:
             assert row.status is EXHAUSTED
             assert [attempt.number for attempt in row.attempts] == [1, 2, 3, 4, 5]
             assert {sent.delivery_id for sent in it.sender.sent} == {delivery}
+
+    asyncio.run(go())
+
+
+def test_what_is_redelivered_is_sent_as_soon_as_somebody_says_so(world: World) -> None:
+    """An operator who asks for a delivery again does not wait for the next look at the store."""
+
+    async def go() -> None:
+        async with world() as it:
+            it.hook("a", retry=Retry(attempts=1, schedule_ms=(1_000,), jitter=0.0))
+            it.sender.answer = lambda _: 500
+            await it.post("a")
+            await it.clock.advance(5)
+            assert it.count(DeliveryStatus.EXHAUSTED) == 1
+            it.sender.answer = lambda _: 200
+            await it.store.redeliver(DeliveryFilter(), now_ms=it.clock.now_ms(), limit=1)
+            it.dispatcher.wake(["a"], retries=True)
+            await it.clock.advance(0.005)
+            assert len(it.sender.sent) == 2
 
     asyncio.run(go())
 

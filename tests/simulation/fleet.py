@@ -272,10 +272,10 @@ class World:
         if worker.task.done() and not worker.task.cancelled():
             worker.task.result()
 
-    def wake(self, hook_ids: Sequence[str] | None = None) -> None:
+    def wake(self, hook_ids: Sequence[str] | None = None, *, retries: bool = False) -> None:
         """Tell every worker that is not stopped."""
         for worker in self.workers:
-            worker.dispatcher.wake(hook_ids)
+            worker.dispatcher.wake(hook_ids, retries=retries)
 
     # -- configuration ---------------------------------------------------------------------------------------
 

@@ -256,7 +256,7 @@ class Simulation:
         again = await self.world.store.redeliver(which, now_ms=now_ms(), limit=self.chance.randint(1, 20))
         for delivery_id, _ in again:
             self.world.ledger.redelivered(delivery_id)
-        self.world.wake([hook_id for _, hook_id in again])
+        self.world.wake([hook_id for _, hook_id in again], retries=True)
 
     async def prune(self) -> None:
         """Retention removes what ended some time ago."""

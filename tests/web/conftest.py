@@ -170,7 +170,7 @@ class RealServices(Services):
     def take_deliveries(self, taking: Any, claims: Any) -> None:
         raise AssertionError("nothing was reserved")
 
-    def deliveries_waiting(self, hook_ids: Collection[str]) -> None:
+    def deliveries_waiting(self, hook_ids: Collection[str], *, retries: bool = False) -> None:
         self.deliveries_woken.append(set(hook_ids))
 
     def syncs_waiting(self) -> None:

@@ -73,7 +73,8 @@ async def test_another_program_that_looks_in_does_not_take_the_log_away(
     await asyncio.gather(*(store.stats() for _ in range(8)))  # by readers of its own
     log = path.with_name(path.name + "-wal")
     inode = log.stat().st_ino
-    subprocess.run([sys.executable, "-c", LOOK, str(path)], check=True)
+    visitor = await asyncio.create_subprocess_exec(sys.executable, "-c", LOOK, str(path))
+    assert await visitor.wait() == 0
     await store.accept([event("after", "h")], serial=0)
     assert log.stat().st_ino == inode
     again = await opening(Access.READ)
