@@ -93,7 +93,7 @@ class Dispatcher:
         self._ended = asyncio.Event()
 
     def wake(self, hook_ids: Collection[str] | None = None, *, retries: bool = False) -> None:
-        """First attempts, or retries, at these hooks are due; without ids, anything may have changed. Never blocks."""
+        """First attempts, or retries, are due at these hooks; without ids, anything may have changed. Never waits."""
         self._intake.wake(hook_ids, retries=retries)
 
     def reserve(self, hook_ids: Iterable[str]) -> Taking | None:

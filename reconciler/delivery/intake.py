@@ -414,10 +414,8 @@ class Intake:
         for claim in claims:
             key = (claim.hook_id, claim.is_retry)
             got[key] = got.get(key, 0) + 1
-        for demand, lane, woken in zip(demands, lanes, wakes, strict=True):
+        for (hook_id, first, retries), lane, woken in zip(demands, lanes, wakes, strict=True):
             if lane.wakes == woken:
-                if demand.first:
-                    lane.first.more = got.get((demand.hook_id, False), 0) >= demand.first
-                if demand.retries:
-                    lane.retries.more = got.get((demand.hook_id, True), 0) >= demand.retries
+                lane.first.asked(first, got.get((hook_id, False), 0))
+                lane.retries.asked(retries, got.get((hook_id, True), 0))
             self._feed(lane)

@@ -59,6 +59,11 @@ class Work:
     queued: bool = False
     busy: int = 0
 
+    def asked(self, wanted: int, got: int) -> None:
+        """The store gave so much of what it was asked for: less means that it has no more."""
+        if wanted:
+            self.more = got >= wanted
+
 
 @dataclass(slots=True, eq=False)
 class Lane:

@@ -11,7 +11,6 @@ from reconciler.model.delivery import Accepted, Attempt, Claim, Delivery, Delive
 from reconciler.model.resource import Kind, State
 from reconciler.model.sync import NewSync, SyncClaim, SyncTicket
 from reconciler.store.memory.contents import (
-    DAY_HOURS,
     HOUR_MS,
     Contents,
     Hook,
@@ -22,6 +21,7 @@ from reconciler.store.memory.contents import (
     matches,
     take,
 )
+from reconciler.store.memory.history import Retention, observed, prune, shown
 from reconciler.store.port import HookReadiness, Observed, Page, Pruned, Stats
 from reconciler.store.wording import cursor_place, moved, stale
 
@@ -341,33 +341,16 @@ class MemoryStore:
         self._open()
         return [row for row in self._rows() if matches(row, which)]
 
-    def _shown(self, row: Row) -> Delivery:
-        return Delivery(
-            id=row.id,
-            hook_id=row.hook_id,
-            hook=self._hook(row.hook_id).address,
-            event=row.event.type,
-            event_id=row.event.id,
-            status=row.status,
-            round=row.round,
-            attempts=len(row.attempts),
-            created_ms=row.event.received_ms,
-            next_attempt_ms=row.due_ms if row.status is DeliveryStatus.PENDING else None,
-            finished_ms=row.finished_ms,
-            last_status=row.last_status,
-            last_error=row.last_error,
-        )
-
     async def deliveries(self, which: DeliveryFilter, *, cursor: str | None, limit: int) -> Page:
         before = cursor_place(cursor)
         rows = [row for row in reversed(self._matching(which)) if before is None or row.sequence < before]
         page = rows[: max(limit, 1)]
         following = str(page[-1].sequence) if len(rows) > len(page) else None
-        return Page(tuple(self._shown(row) for row in page), following)
+        return Page(tuple(shown(row, self._hook(row.hook_id)) for row in page), following)
 
     async def delivery(self, delivery_id: str) -> tuple[Delivery, bytes, list[Attempt]] | None:
         row = self._open().deliveries.get(delivery_id)
-        return None if row is None else (self._shown(row), row.event.payload, list(row.attempts))
+        return None if row is None else (shown(row, self._hook(row.hook_id)), row.event.payload, list(row.attempts))
 
     async def count(self, which: DeliveryFilter) -> int:
         return len(self._matching(which))
@@ -381,22 +364,7 @@ class MemoryStore:
         return [(row.id, row.hook_id) for row in rows[: max(limit, 0)]]
 
     async def observed(self, *, now_ms: int) -> dict[str, Observed]:
-        hour = now_ms // HOUR_MS
-        waiting = Counter(row.hook_id for row in self._rows() if row.status is DeliveryStatus.PENDING)
-        return {
-            hook_id: Observed(
-                hook_id=hook_id,
-                waiting=waiting[hook_id],
-                last_called_ms=hook.last_called_ms,
-                last_delivered_ms=hook.last_delivered_ms,
-                last_attempt_ms=hook.last_attempt_ms,
-                day_count=sum(hook.hours[h] for h in range(hour - DAY_HOURS + 1, hour + 1)),
-                gone_since_ms=hook.gone_ms,
-                failing_since_ms=hook.failing_since_ms,
-            )
-            for hook_id, hook in self._open().hooks.items()
-            if not hook.deleted
-        }
+        return observed(self._open(), now_ms)
 
     async def prune(
         self,
@@ -408,38 +376,17 @@ class MemoryStore:
         limit: int,
         now_ms: int,
     ) -> Pruned:
-        data = self._writing()
-        for row in self._rows():
-            if row.status is DeliveryStatus.SENDING and row.claimable(now_ms) and self._hook(row.hook_id).deleted:
-                row.end(DeliveryStatus.CANCELLED, now_ms)
-        expired = [
-            row
-            for row in self._rows()
-            if row.status is DeliveryStatus.PENDING
-            and row.hook_id in parked
-            and row.event.received_ms < parked_before_ms
-        ][:limit]
-        for row in expired:
-            row.end(DeliveryStatus.EXPIRED, now_ms)
-        ended = [row for row in self._rows() if not row.status.is_live]
-        excess = max(len(ended) - keep, 0)
-        old = [
-            row
-            for place, row in enumerate(ended)
-            if place < excess or (row.finished_ms is not None and row.finished_ms < ended_before_ms)
-        ][: limit - len(expired)]
-        for row in old:
-            del data.deliveries[row.id]
-        wanted = {row.event.id for row in self._rows()}
-        spent = {row.event.id for row in old} - wanted
-        childless = [event for event in data.events.values() if not event.deliveries]
-        excess = max(len(childless) - keep, 0)
-        idle = [e.id for place, e in enumerate(childless) if place < excess or e.received_ms < ended_before_ms]
-        kept = {row.hook_id for row in self._rows()}
-        data.hooks = {one: hook for one, hook in data.hooks.items() if not hook.deleted or one in kept}
-        for event_id in spent.union(idle[: limit - len(expired) - len(old)]):
-            del data.events[event_id]
-        return Pruned(len(old), len(spent) + len(idle[: limit - len(expired) - len(old)]), len(expired))
+        return prune(
+            self._writing(),
+            Retention(
+                ended_before_ms=ended_before_ms,
+                parked=parked,
+                parked_before_ms=parked_before_ms,
+                keep=keep,
+                limit=limit,
+                now_ms=now_ms,
+            ),
+        )
 
     async def stats(self) -> Stats:
         data = self._open()

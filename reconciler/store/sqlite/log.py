@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.model.delivery import Attempt, AttemptError, Delivery, DeliveryFilter, DeliveryStatus
 from reconciler.store.port import HookReadiness, Observed, Page
 from reconciler.store.sqlite import sql
+from reconciler.store.sqlite.search import matching
 from reconciler.store.sqlite.session import HOUR_MS, fetch
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _shown(row: tuple[Any, ...]) -> Delivery:
 
 def deliveries(connection: apsw.Connection, which: DeliveryFilter, before: int | None, limit: int) -> Page:
     """A page of the log below the number `before`."""
-    statement, values = sql.matching(sql.DELIVERIES, which, before=before)
+    statement, values = matching(sql.DELIVERIES, which, before=before)
     limit = max(limit, 1)
     rows = fetch(connection, statement, {**values, "limit": limit + 1})
     following = str(rows[limit - 1][0]) if len(rows) > limit else None
@@ -89,7 +90,7 @@ def _attempt(row: tuple[Any, ...]) -> Attempt:
 
 def count(connection: apsw.Connection, which: DeliveryFilter) -> int:
     """How many match."""
-    return int(fetch(connection, *sql.matching(sql.COUNT, which))[0][0])
+    return int(fetch(connection, *matching(sql.COUNT, which))[0][0])
 
 
 def ready(connection: apsw.Connection) -> list[HookReadiness]:

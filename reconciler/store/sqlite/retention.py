@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.model.delivery import DeliveryFilter, DeliveryStatus
 from reconciler.store.sqlite import sql
+from reconciler.store.sqlite.search import matching
 from reconciler.store.sqlite.session import HOUR_MS, fetch
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Retention(NamedTuple):
 def redeliver(session: Session, which: DeliveryFilter, now_ms: int, limit: int) -> list[tuple[str, str]]:
     """Start new rounds, first accepted first."""
     statuses = _REDELIVERABLE if which.statuses is None else which.statuses & _REDELIVERABLE
-    statement, values = sql.matching(sql.REDELIVERABLE, replace(which, statuses=statuses))
+    statement, values = matching(sql.REDELIVERABLE, replace(which, statuses=statuses))
     rows = session.fetch(statement, {**values, "limit": max(limit, 0)})
     session.execute(sql.REDELIVER, (now_ms, sql.json_list([n for n, *_ in rows])))
     for _, _, _, hook, status in rows:

@@ -10,7 +10,7 @@ when the delivery is redelivered.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -19,9 +19,18 @@ from reconciler.model.delivery import DeliveryStatus
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from reconciler.model.delivery import DeliveryFilter
 
-__all__ = ["APPLICATION_ID", "CODES", "SCHEMA", "SCHEMA_VERSION", "STATUSES", "matching", "multiplied", "sizes"]
+__all__ = [
+    "APPLICATION_ID",
+    "CODES",
+    "FIRST_UNDELIVERED",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "STATUSES",
+    "json_list",
+    "multiplied",
+    "sizes",
+]
 
 APPLICATION_ID: Final = 0x77687265
 SCHEMA_VERSION: Final = 1
@@ -30,7 +39,7 @@ STATUSES: Final = tuple(DeliveryStatus)
 """A status by its code in the database. New ones go at the end."""
 
 CODES: Final = {status: code for code, status in enumerate(STATUSES)}
-_FIRST_UNDELIVERED: Final = CODES[DeliveryStatus.EXHAUSTED]
+FIRST_UNDELIVERED: Final = CODES[DeliveryStatus.EXHAUSTED]
 
 ATTEMPTS_BITS: Final = 16
 """An attempt's key is its delivery's `n` shifted by this, plus its place among the delivery's attempts."""
@@ -84,7 +93,7 @@ CREATE TABLE delivery (
   finished INTEGER, last_status INTEGER, last_error TEXT
 ) STRICT;
 CREATE INDEX live ON delivery (hook, lane, due, status) WHERE due IS NOT NULL;
-CREATE INDEX undelivered ON delivery (status) WHERE status >= {_FIRST_UNDELIVERED};
+CREATE INDEX undelivered ON delivery (status) WHERE status >= {FIRST_UNDELIVERED};
 
 -- Which hooks have deliveries in which block of numbers: the log of one hook skips the other blocks. An index of
 -- every delivery by hook would cost each of them a page written.
@@ -361,51 +370,6 @@ def multiplied(statement: str, width: int, size: int) -> str:
     """`statement` for `size` rows of `width` parameters. A spare row's parameters are all NULL: it does nothing."""
     row = f"({', '.join('?' * width)})"
     return statement.format(rows="VALUES " + ", ".join([row] * size))
-
-
-_DELIVERIES: Final = "delivery AS d"
-_DELIVERIES_OF_A_HOOK: Final = (
-    "presence AS p CROSS JOIN delivery AS d "
-    f"ON d.n BETWEEN p.block << {BLOCK_BITS} AND ((p.block + 1) << {BLOCK_BITS}) - 1 AND d.hook = p.hook"
-)
-_HOOK: Final = "p.hook = (SELECT n FROM hook WHERE id = :hooks ->> 0)"
-_HOOKS: Final = "h.id IN (SELECT value FROM json_each(:hooks))"
-_STATUSES: Final = "d.status IN (SELECT value FROM json_each(:statuses))"
-_UNDELIVERED: Final = f"{_STATUSES} AND d.status >= {_FIRST_UNDELIVERED}"
-
-
-def matching(statement: str, which: DeliveryFilter, *, before: int | None = None) -> tuple[str, dict[str, Any]]:
-    """A statement over the log for what a filter matches, and its parameters.
-
-    Undelivered ones have an index; else one hook's deliveries are found by block, all others in order.
-    """
-    hooks = None if which.hook_ids is None else sorted(which.hook_ids)
-    codes = None if which.statuses is None else sorted(CODES[status] for status in which.statuses)
-    undelivered = bool(codes and codes[0] >= _FIRST_UNDELIVERED)
-    by_block = hooks is not None and len(hooks) == 1 and not undelivered
-    given = {
-        "hooks": (_HOOK if by_block else _HOOKS, hooks),
-        "statuses": (_UNDELIVERED if undelivered else _STATUSES, codes),
-        "event": ("e.type = :event", which.event),
-        "error": ("d.last_error = :error", which.error),
-        "since": ("d.created >= :since", which.since_ms),
-        "until": ("d.created < :until", which.until_ms),
-        "ended": ("d.finished < :ended", which.ended_before_ms),
-        "ids": ("d.id IN (SELECT value FROM json_each(:ids))", which.ids),
-        "before": ("d.n < :before", before),
-    }
-    terms = [condition for condition, value in given.values() if value is not None]
-    values = {
-        name: json_list(value) if isinstance(value, list | tuple) else value
-        for name, (_, value) in given.items()
-        if value is not None
-    }
-    return statement.format(
-        source=_DELIVERIES_OF_A_HOOK if by_block else _DELIVERIES,
-        where=" AND ".join(terms) or "true",
-        newest="p.block DESC, d.n DESC" if by_block else "d.n DESC",
-        oldest="p.block, d.n" if by_block else "d.n",
-    ), values
 
 
 def json_list(values: object) -> str:

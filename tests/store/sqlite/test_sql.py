@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.model.delivery import DeliveryFilter, DeliveryStatus
 from reconciler.store.sqlite import sql
+from reconciler.store.sqlite.search import matching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +91,7 @@ EXHAUSTED = frozenset({DeliveryStatus.EXHAUSTED})
 def test_the_log_is_searched_by_index(database: apsw.Connection, which: DeliveryFilter, expected: str) -> None:
     """One hook's deliveries are found by block, undelivered ones by status, given ones by id."""
     for statement in (sql.DELIVERIES, sql.COUNT, sql.REDELIVERABLE):
-        assert expected in plan(database, sql.matching(statement, which)[0])
+        assert expected in plan(database, matching(statement, which)[0])
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_the_log_is_searched_by_index(database: apsw.Connection, which: Delivery
 def test_a_page_of_the_log_is_read_in_order_not_sorted(database: apsw.Connection, which: DeliveryFilter) -> None:
     """The newest page of a log of a million rows costs as much as that of a short one."""
     for statement in (sql.DELIVERIES, sql.REDELIVERABLE):
-        assert not [step for step in plan(database, sql.matching(statement, which)[0]) if "TEMP B-TREE" in step]
+        assert not [step for step in plan(database, matching(statement, which)[0]) if "TEMP B-TREE" in step]
 
 
 def test_rows_are_written_in_few_sizes() -> None:
