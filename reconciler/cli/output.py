@@ -121,6 +121,13 @@ def print_fields(fields: Mapping[str, str]) -> None:
         print_text(f"{name.ljust(size)}  {one_line(value)}".rstrip())
 
 
+_PROSE_CHARACTERS = 24
+"""A cell with blanks that is longer may be broken into lines; an address never is, it is there to be copied."""
+
+
+_GAP = 3
+
+
 def _print_rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich import box
     from rich.console import Console
@@ -128,12 +135,20 @@ def _print_rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    needed = 0
+    for at, column in enumerate(columns):
+        is_prose = any(len(row[at]) > _PROSE_CHARACTERS and " " in row[at] for row in rows)
+        longest = max(len(column), *(len(row[at]) for row in rows), 0)
+        least = min(longest, _PROSE_CHARACTERS) if is_prose else longest
+        table.add_column(column, overflow="fold", min_width=least)
+        needed += least + _GAP
     for row in rows:
         table.add_row(*(Text(cell, style=_TONES.get(cell, "")) for cell in row))
     # Without a colour system rich writes no escape sequence at all; with `no_color` it would still dim and embolden.
-    Console(color_system="auto" if has_color(sys.stdout) else None, highlight=False).print(table)
+    console = Console(color_system="auto" if has_color(sys.stdout) else None, highlight=False)
+    # On a terminal that is too narrow for the names lines run on, as kubectl's do, rather than names being cut up.
+    console.width = max(console.width, needed - _GAP)
+    console.print(table)
 
 
 _TONES = {
