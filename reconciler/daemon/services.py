@@ -9,8 +9,9 @@ from reconciler import config
 from reconciler.control.reconcile import Allowance, plan_against
 from reconciler.control.rotate import rotate
 from reconciler.daemon.status import StatusDocument
+from reconciler.daemon.usable import StoreCheck
 from reconciler.delivery.trial import send_test
-from reconciler.errors import StoreUnavailable, UnknownAddress, UsageError
+from reconciler.errors import UnknownAddress, UsageError
 from reconciler.model.hook import OutgoingHook
 from reconciler.web.services import Files, Reloaded, Rotated, Services
 
@@ -64,6 +65,7 @@ class DaemonServices(Services):
         self._dispatcher = dispatcher
         self._syncs = syncs
         self._measure = measure
+        self._store_check = StoreCheck(store, clock)
         self._status = StatusDocument(live=live, store=store, dispatcher=dispatcher, clock=clock)
 
     @property
@@ -172,11 +174,13 @@ class DaemonServices(Services):
         reasons = []
         if self._live.snapshot.serial < 0:
             reasons.append("no configuration is loaded yet")
-        try:
-            await self._store.read_serial()
-        except StoreUnavailable:
-            reasons.append("the store does not answer")
+        trouble = await self.store_trouble()
+        if trouble is not None:
+            reasons.append(trouble)
         return tuple(reasons)
+
+    async def store_trouble(self) -> str | None:
+        return await self._store_check.trouble()
 
     def _hook(self, address: str) -> object:
         hook = self._live.snapshot.addresses.get(address)

@@ -66,7 +66,7 @@ class Health:
             log.warning("metrics.store-unavailable", code=error.code, reason=error.message)
             metrics.store_up.set(0)
             return
-        metrics.store_up.set(1)
+        metrics.store_up.set(int(await services.store_trouble() is None))
         now_ms = services.clock.now_ms()
         due_ms = oldest_due_ms(ready, services.snapshot, services.gone)
         metrics.set_queue(

@@ -160,3 +160,7 @@ class Services(Protocol):
     async def readiness(self) -> tuple[str, ...]:
         """What keeps this process from serving, in words fit for anybody; nothing when it is ready."""
         ...
+
+    async def store_trouble(self) -> str | None:
+        """What keeps the store from being read and written now, in words fit for anybody; None while nothing does."""
+        ...

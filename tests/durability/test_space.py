@@ -20,7 +20,7 @@ def fill(path: Path) -> None:
 
 
 def test_a_full_disk_refuses_events_and_loses_none(lab: Any) -> None:
-    """While the disk is full: 503 with advice, never 202. When there is room again, all that was promised is kept."""
+    """While full: 503 with advice, never 202; alive, but not ready. With room again, what was promised is kept."""
     lab.configure()
     daemon = lab.start(within=lab.within(DISK))
     load = lab.load(daemon)
@@ -28,15 +28,20 @@ def test_a_full_disk_refuses_events_and_loses_none(lab: Any) -> None:
 
     fill(daemon.state / "filler")
     lab.until(lambda: load.refused[503] > 20)
-    assert daemon.get("/healthz").status_code == 200
     before = len(load.acknowledged)
-    lab.until(lambda: load.refused[503] > 40)
+    lab.until(lambda: daemon.get("/readyz").status_code == 503)
+    not_ready = daemon.get("/readyz").json()
+    lab.until(lambda: "reconciler_store_up 0.0" in daemon.get("/metrics").text)
+    assert daemon.get("/healthz").status_code == 200
     while_full = len(load.acknowledged) - before
     (daemon.state / "filler").unlink()
     lab.until(lambda: len(load.acknowledged) > before + 50)
+    lab.until(lambda: daemon.get("/readyz").status_code == 200)
+    lab.until(lambda: "reconciler_store_up 1.0" in daemon.get("/metrics").text)
     load.stop()
 
     assert while_full == 0, "something was acknowledged while nothing could be written"
+    assert not_ready == {"status": "not ready", "reasons": ["the store cannot be written"]}
     assert (set(load.refused), load.without_advice) == ({503}, 0)
     lab.settle(load, daemon)
     assert daemon.stop() == 0

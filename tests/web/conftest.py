@@ -120,6 +120,7 @@ class RealServices(Services):
         self.refreshes = 0
         self.reloaded: Reloaded | None = None
         self.unready: tuple[str, ...] = ()
+        self.trouble: str | None = None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -222,6 +223,9 @@ class RealServices(Services):
 
     async def readiness(self) -> tuple[str, ...]:
         return self.unready
+
+    async def store_trouble(self) -> str | None:
+        return self.trouble
 
     # -- for tests -------------------------------------------------------------------------------------------
 

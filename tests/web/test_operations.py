@@ -193,12 +193,18 @@ def test_metrics_count_the_store_when_they_are_scraped(web: Callable[..., None])
         assert "reconciler_oldest_waiting_seconds 7.0" in text
         assert "reconciler_store_up 1.0" in text
 
+        web.services.trouble = "the store cannot be written"
+        assert "reconciler_store_up 1.0" in (await web.call("GET", "/metrics")).body.decode()
+        web.services.clock.ms += 60_000
+        text = (await web.call("GET", "/metrics")).body.decode()
+        assert "reconciler_store_up 0.0" in text
+        assert "reconciler_oldest_waiting_seconds 67.0" in text
+
         class Down:
             async def stats(self) -> None:
                 raise StoreUnavailable("gone")
 
-        web.services.store = Down()
-        assert "reconciler_store_up 1.0" in (await web.call("GET", "/metrics")).body.decode()
+        web.services.store, web.services.trouble = Down(), None
         web.services.clock.ms += 60_000
         assert "reconciler_store_up 0.0" in (await web.call("GET", "/metrics")).body.decode()
 
