@@ -19,7 +19,7 @@ from reconciler.model.delivery import AttemptError, DeliveryStatus
 from reconciler.model.hook import DELIVERED_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from reconciler.cli.client import Client
 
@@ -27,16 +27,21 @@ __all__ = ["Retried", "retry"]
 
 _BATCH = 500
 _PATH = "api/v1/deliveries/retry"
+_HELD_BACK_SHOWN = 10
 _TIMES = ("since", "until", "ended_before")
 _REDELIVERABLE = [str(status) for status in DeliveryStatus if status.is_redeliverable]
 
 
 class Retried(NamedTuple):
-    """How many matched, how many of them will be delivered again, and why not the others."""
+    """How many matched, how many of them will be delivered again, and why not the others.
+
+    `held_back` are the webhooks that let nothing out now, each with the reason and, if it passes, its end.
+    """
 
     matched: int
     retried: int
     why_not: str
+    held_back: Sequence[Mapping[str, Any]] = ()
 
 
 @command(
@@ -71,6 +76,7 @@ def retry(*, delivery_id: str | None, yes: bool, format_: str, server: str, stor
 
     Either one delivery by its ID, or all that match a filter: their number is shown, and asked about, first.
     Interrupted, it can be run again and goes on with the rest. What is delivered again waits behind first attempts.
+    Where a webhook lets nothing out now, because its breaker is open, it is gone or disabled, that is said.
     Exits 3 if only a part of them could be put back.
     """
     from reconciler.cli.client import Client
@@ -82,9 +88,9 @@ def retry(*, delivery_id: str | None, yes: bool, format_: str, server: str, stor
         if delivery_id is not None:
             path = f"api/v1/deliveries/{quote(delivery_id, safe='')}/retry"
             done = client.post(path)
-            return _report(
-                Retried(done["matched"], done["retried"], "its webhook exists no more"), as_json=format_ == "json"
-            )
+            held_back = done.get("held_back", ())
+            result = Retried(done["matched"], done["retried"], "its webhook exists no more", held_back)
+            return _report(result, as_json=format_ == "json")
         return _report(_retry_many(client, _fixed(which), yes=yes), as_json=format_ == "json")
 
 
@@ -118,13 +124,15 @@ def _retry_many(client: Client, which: Mapping[str, Any], *, yes: bool) -> Retri
 def _put_back(client: Client, which: Mapping[str, Any], matched: int) -> Retried:
     """Batch by batch, as long as the daemon answers and nobody interrupts."""
     retried, why_not = 0, "their webhooks exist no more, or they were retried by somebody else"
+    held_back: dict[str, Mapping[str, Any]] = {}
     try:
         while retried < matched:
-            done = client.post(_PATH, {**which, "limit": min(_BATCH, matched - retried)})["retried"]
-            retried += done
+            done = client.post(_PATH, {**which, "limit": min(_BATCH, matched - retried)})
+            retried += done["retried"]
+            held_back |= {held["hook"]: held for held in done.get("held_back", ())}
             if is_watched():
                 sys.stderr.write(f"\r{retried:,} of {matched:,}")
-            if not done:
+            if not done["retried"]:
                 break
     except (KeyboardInterrupt, ReconcilerError) as error:
         if not retried:
@@ -134,15 +142,41 @@ def _put_back(client: Client, which: Mapping[str, Any], matched: int) -> Retried
     finally:
         if is_watched():
             sys.stderr.write("\r\x1b[K")
-    return Retried(matched, retried, why_not)
+    return Retried(matched, retried, why_not, tuple(held_back.values()))
+
+
+def _why_held_back(held: Mapping[str, Any]) -> str:
+    """What a webhook waits for, and what an operator can do who would rather not."""
+    hook = held["hook"]
+    match held["reason"]:
+        case "breaker-open":
+            return (
+                f"{hook}: its breaker is open, nothing is sent before {held['until']}; "
+                f"once the receiver is mended, `reconcile test {hook}` lets everything go at once"
+            )
+        case "gone":
+            return f"{hook}: its receiver answered 410, nothing is sent until `reconcile test {hook}` gets a 2xx"
+        case _:
+            return f"{hook}: it is disabled, nothing is sent until it is enabled"
 
 
 def _report(result: Retried, *, as_json: bool) -> int:
     remaining = result.matched - result.retried
     if as_json:
-        print_json({"matched": result.matched, "retried": result.retried, "remaining": remaining})
+        print_json(
+            {
+                "matched": result.matched,
+                "retried": result.retried,
+                "remaining": remaining,
+                "held_back": list(result.held_back),
+            }
+        )
     else:
         print_text(f"{plural(result.retried, 'delivery', 'deliveries')} will be delivered again.")
+        for held in result.held_back[:_HELD_BACK_SHOWN]:
+            note(_why_held_back(held))
+        if len(result.held_back) > _HELD_BACK_SHOWN:
+            note(f"and {len(result.held_back) - _HELD_BACK_SHOWN} more webhooks that let nothing out now")
     if remaining > 0:
         note(f"{plural(remaining, 'delivery', 'deliveries')} not: {result.why_not}")
         return ExitCode.PARTLY if result.retried else ExitCode.FAILED

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from reconciler.errors import UnknownAddress
+from reconciler.model.breaker import BreakerState
 from reconciler.model.delivery import AttemptError, DeliveryFilter, DeliveryStatus, is_error_class
 from reconciler.model.hook import DELIVERED_TYPES
 from reconciler.web.answers import json_answer, problem_answer
 from reconciler.web.endpoint import Refused, refused_parameter
 from reconciler.web.hooks import page_size
-from reconciler.web.times import parse_time
+from reconciler.web.times import iso, parse_time
 from reconciler.web.views import delivery_detail, delivery_view
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ RETRY_BATCH = 500
 """Deliveries put back into the queue by one verb of the store."""
 RETRY_MAX = 10_000
 """Deliveries one call puts back; the answer says how many are left for the next."""
+HELD_BACK_MAX = 100
+"""Webhooks of which it is said that they let nothing out now."""
 
 RETRIES_A_SECOND = 5_000
 RETRY_BURST_S = 1.0
@@ -77,9 +81,9 @@ class Deliveries:
         if not status.is_redeliverable:
             raise _conflict(f"the delivery is {status.value}; {_WHY_NOT[status]}")
         done = await self._redeliver(DeliveryFilter(ids=(delivery_id,)), 1)
-        if not done:
+        if not done.total():
             raise _conflict("the delivery's webhook exists no more")
-        return json_answer({"matched": 1, "retried": 1, "remaining": 0, "dry_run": False})
+        return self._retried(1, done, dry_run=False)
 
     async def retry_many(self, call: Call) -> Answer:
         """All that match (by default the exhausted ones) again, at most `limit`; `dry_run` only counts them."""
@@ -96,21 +100,46 @@ class Deliveries:
         if hopeless:
             raise refused_parameter("/status", f"{', '.join(hopeless)} cannot be delivered again")
         matched = await self._services.store.count(which)
-        retried = 0 if dry_run else await self._redeliver(which, min(limit, matched))
+        done = Counter[str]() if dry_run else await self._redeliver(which, min(limit, matched))
+        return self._retried(matched, done, dry_run=dry_run)
+
+    def _retried(self, matched: int, done: Counter[str], *, dry_run: bool) -> Answer:
+        """What was put back, and which of its webhooks let nothing out now: nobody should wait for those in vain."""
+        retried = done.total()
+        held = [held for hook_id in done if (held := self._held_back(hook_id)) is not None]
         return json_answer(
-            {"matched": matched, "retried": retried, "remaining": matched - retried, "dry_run": dry_run}
+            {
+                "matched": matched,
+                "retried": retried,
+                "remaining": matched - retried,
+                "dry_run": dry_run,
+                "held_back": sorted(held, key=lambda one: str(one["hook"]))[:HELD_BACK_MAX],
+            }
         )
 
-    async def _redeliver(self, which: DeliveryFilter, limit: int) -> int:
-        """Put back up to `limit`, batch by batch, waking the dispatcher for each."""
-        retried = 0
-        while retried < limit:
-            size = min(RETRY_BATCH, limit - retried)
+    def _held_back(self, hook_id: str) -> dict[str, Any] | None:
+        services = self._services
+        hook, tripped = services.snapshot.outgoing.get(hook_id), services.breakers.get(hook_id)
+        if hook is None:
+            return None
+        if not hook.enabled:
+            return {"hook": hook.address, "reason": "disabled", "until": None}
+        if hook_id in services.gone:
+            return {"hook": hook.address, "reason": "gone", "until": None}
+        if tripped is not None and tripped.state is BreakerState.OPEN:
+            return {"hook": hook.address, "reason": "breaker-open", "until": iso(tripped.until_ms)}
+        return None
+
+    async def _redeliver(self, which: DeliveryFilter, limit: int) -> Counter[str]:
+        """Put back up to `limit`, batch by batch, waking the dispatcher for each; how many of which webhook."""
+        retried = Counter[str]()
+        while retried.total() < limit:
+            size = min(RETRY_BATCH, limit - retried.total())
             await self._wait_for_turn(size)
             done = await self._services.store.redeliver(which, now_ms=self._services.clock.now_ms(), limit=size)
             if done:
                 self._services.deliveries_waiting({hook_id for _, hook_id in done}, retries=True)
-            retried += len(done)
+            retried.update(hook_id for _, hook_id in done)
             if len(done) < size:
                 break
         return retried

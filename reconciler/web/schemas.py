@@ -187,7 +187,24 @@ SCHEMAS: dict[str, Any] = {
         }
     ),
     "RetryRequest": {"type": "object", "properties": _FILTERS, "additionalProperties": False},
-    "Retried": _object({"matched": _COUNT, "retried": _COUNT, "remaining": _COUNT, "dry_run": _FLAG}),
+    "Retried": _object(
+        {
+            "matched": _COUNT,
+            "retried": _COUNT,
+            "remaining": _COUNT,
+            "dry_run": _FLAG,
+            "held_back": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "hook": _TEXT,
+                        "reason": {"enum": ["disabled", "gone", "breaker-open"]},
+                        "until": _maybe(_TIME),
+                    }
+                ),
+            },
+        }
+    ),
     "Files": _object(_FILES, optional=("base_dir", "commit"), additionalProperties=False),
     "ApplyRequest": _object(
         {**_FILES, "allow_delete": {"type": "array", "items": _TEXT}, "allow_delete_all": _FLAG},

@@ -404,9 +404,37 @@ def test_many_are_put_back_in_batches(reconcile: Callable[..., Any], daemon: Any
 
     ended = reconcile("retry", "--status", "refused", "--status", "expired", "--yes", "--json")
 
-    assert (ended.code, ended.json) == (0, {"matched": 1200, "retried": 1200, "remaining": 0})
+    assert (ended.code, ended.json) == (
+        0,
+        {"matched": 1200, "retried": 1200, "remaining": 0, "held_back": []},
+    )
     assert [body.get("limit") for *_, body in daemon.asked] == [None, 500, 500, 200]
     assert daemon.asked[1][3]["status"] == ["refused", "expired"]
+
+
+def test_a_retry_that_will_wait_says_for_what(reconcile: Callable[..., Any], daemon: Any) -> None:
+    """An open breaker, a 410 and a disabled webhook are named once each, with what helps."""
+    shut = {"hook": "b/shut", "reason": "breaker-open", "until": "2026-03-10T12:05:00.000Z"}
+    gone, off = ({"hook": f"b/{reason}", "reason": reason, "until": None} for reason in ("gone", "disabled"))
+
+    def answer(matched: int, *held_back: Any) -> tuple[int, dict[str, Any]]:
+        status, body = counts(matched, min(matched, 500))
+        return status, {**body, "held_back": held_back}
+
+    daemon.answers = [answer(1, shut)]
+    said = reconcile("retry", "d-1")
+    assert said.out == "1 delivery will be delivered again.\n"
+    assert "b/shut: its breaker is open, nothing is sent before 2026-03-10T12:05:00.000Z" in said.err
+    assert "`reconcile test b/shut`" in said.err
+
+    daemon.answers = [counts(1000, 0), answer(1000, shut, gone), answer(500, shut, off)]
+    said = reconcile("retry", "--error", "timeout", "--yes")
+    assert [said.err.count(one) for one in ("b/shut: ", "b/gone: ", "b/disabled: ")] == [1, 1, 1]
+
+    many = [{**off, "hook": f"b/{number}"} for number in range(12)]
+    daemon.answers = [counts(12, 0), answer(12, *many), counts(12, 0), answer(12, *many)]
+    assert "and 2 more webhooks" in reconcile("retry", "--error", "timeout", "--yes").err
+    assert reconcile("retry", "--error", "timeout", "--yes", "--json").json["held_back"] == many
 
 
 def test_partly_done_retry_exits_3(reconcile: Callable[..., Any], daemon: Any) -> None:
@@ -425,7 +453,7 @@ def test_an_interrupted_retry_says_how_to_go_on(reconcile: Callable[..., Any], d
 
     ended = reconcile("retry", "--error", "http-503", "--yes", "--json")
 
-    assert (ended.code, ended.json) == (3, {"matched": 1200, "retried": 500, "remaining": 700})
+    assert (ended.code, ended.json) == (3, {"matched": 1200, "retried": 500, "remaining": 700, "held_back": []})
     started = daemon.asked[1][3]["ended_before"]
     assert f"--ended-before {started}" in ended.err
     assert {body["ended_before"] for *_, body in daemon.asked} == {started}

@@ -432,13 +432,48 @@ def test_one_delivery_is_retried_under_its_id(web: Callable[..., None]) -> None:
         delivery_id, _ = await deliver(web, DeliveryStatus.REFUSED)
         web.services.deliveries_woken.clear()
         answer = await web.post(f"/api/v1/deliveries/{delivery_id}/retry")
-        assert answer.json == {"matched": 1, "retried": 1, "remaining": 0, "dry_run": False}
+        assert answer.json == {"matched": 1, "retried": 1, "remaining": 0, "dry_run": False, "held_back": []}
         delivery = (await web.get(f"/api/v1/deliveries/{delivery_id}")).json
         assert (delivery["status"], delivery["round"], len(delivery["attempts"])) == ("pending", 2, 1)
         assert len(web.services.deliveries_woken) == 1
         again = await web.post(f"/api/v1/deliveries/{delivery_id}/retry")
         assert (again.status, again.json["code"]) == (409, "not-redeliverable")
         assert (await web.post("/api/v1/deliveries/none/retry")).status == 404
+
+    web(body)
+
+
+def test_a_retry_says_which_webhook_lets_nothing_out(web: Callable[..., None]) -> None:
+    """A breaker that is open, a 410 and a disabled webhook hold back what is put back; a half-open one does not."""
+
+    async def body(web: Any) -> None:
+        services = web.services
+        hook_ids = {name: await services.hook_id(f"support/{name}") for name in ("new-chat", "new-chat-too")}
+        until_ms = services.clock.ms + 60_000
+        waits = {"hook": "support/new-chat", "reason": "breaker-open", "until": iso(until_ms)}
+
+        async def held_back(**more: Any) -> Any:
+            await deliver(web, DeliveryStatus.EXHAUSTED)
+            return (await web.post("/api/v1/deliveries/retry", more)).json["held_back"]
+
+        services.tripped = {hook_ids["new-chat"]: Tripped(BreakerState.HALF_OPEN, 0, until_ms, 10)}
+        assert await held_back() == []
+        services.tripped = {hook_ids["new-chat"]: Tripped(BreakerState.OPEN, 0, until_ms, 10)}
+        assert await held_back() == [waits]
+        assert await held_back(dry_run=True) == []
+        assert await held_back(hook="support/new-chat-too") == []
+        services.gone_hooks.add(hook_ids["new-chat-too"])
+        gone = {"hook": "support/new-chat-too", "reason": "gone", "until": None}
+        assert await held_back() == [waits, gone]
+        for delivery_id in await deliver(web, DeliveryStatus.EXHAUSTED):
+            assert (await web.post(f"/api/v1/deliveries/{delivery_id}/retry")).json["held_back"] in ([waits], [gone])
+
+        await deliver(web, DeliveryStatus.EXHAUSTED)
+        hook = {"type": "conversation.started", "url": "https://crm.example.com/a"}
+        hooks = {"new-chat": {**hook, "enabled": False}, "new-chat-too": {**hook, "enabled": True}}
+        await services.declare({"support": {"id": "def-456", "webhooks": hooks}})
+        off = {"hook": "support/new-chat", "reason": "disabled", "until": None}
+        assert (await web.post("/api/v1/deliveries/retry", {})).json["held_back"] == [off, gone]
 
     web(body)
 
@@ -463,11 +498,11 @@ def test_many_are_counted_before_they_are_retried(web: Callable[..., None]) -> N
         await deliver(web, DeliveryStatus.EXHAUSTED, 3)
         retry = "/api/v1/deliveries/retry"
         counted = (await web.post(retry, {"dry_run": True})).json
-        assert counted == {"matched": 6, "retried": 0, "remaining": 6, "dry_run": True}
+        assert counted == {"matched": 6, "retried": 0, "remaining": 6, "dry_run": True, "held_back": []}
         some = (await web.post(retry, {"limit": 4})).json
-        assert some == {"matched": 6, "retried": 4, "remaining": 2, "dry_run": False}
+        assert some == {"matched": 6, "retried": 4, "remaining": 2, "dry_run": False, "held_back": []}
         rest = (await web.post(retry)).json
-        assert rest == {"matched": 2, "retried": 2, "remaining": 0, "dry_run": False}
+        assert rest == {"matched": 2, "retried": 2, "remaining": 0, "dry_run": False, "held_back": []}
         refused = (await web.post(retry, {"status": ["refused"], "hook": "support/new-chat"})).json
         assert refused["retried"] == 1
         assert (await web.post(retry, {"status": "refused", "since": "1h", "error": "connect"})).json["retried"] == 1
