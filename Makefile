@@ -28,7 +28,7 @@ check: $(STAMP) ## Lint, check the formatting, the types and the dependencies
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python scripts/audit.py
+	@$(BIN)/python scripts/audit.py $(AUDIT)
 
 bench: $(STAMP) ## Measure deliveries, isolation, a long queue and plans beside the limits of this machine
 	@$(BIN)/python bench/end_to_end.py $(ARGS)

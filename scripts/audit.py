@@ -1,8 +1,9 @@
 """Look up everything that the lock file pins in the advisory database, and say honestly how far that got.
 
 Exits 1 when a known vulnerability is found, or when the audit itself is broken. Where no advisory service answers
-(offline, behind a mirror that has none), nothing is known: that is said, and is no failure. pip-audit alone would
-call a package that it could not look up harmless.
+(offline, behind a mirror that has none), nothing is known: that is said, and is no failure, so that people can work
+offline; where it must be one, as before a release, `make check AUDIT=--required` fails unless every package was
+looked up. pip-audit alone would call a package that it could not look up harmless.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
@@ -24,10 +28,11 @@ _UNREACHABLE = re.compile(r"Connection(?:Error| refused)|ConnectTimeout|ReadTime
 
 
 class Verdict(NamedTuple):
-    """What to print, and whether the check fails."""
+    """What to print, whether the check fails, and whether every package was looked up."""
 
     failed: bool
     text: str
+    complete: bool = False
 
 
 def judge(output: str, errors: str) -> Verdict:
@@ -56,15 +61,16 @@ def judge(output: str, errors: str) -> Verdict:
         names = ", ".join(skipped[:LISTED_MAX]) + more
         text = f"dependency audit: nothing known against {checked} packages; NOT LOOKED UP: {names}"
         return Verdict(failed=False, text=text)
-    return Verdict(failed=False, text=f"dependency audit: nothing known against {checked} packages")
+    return Verdict(failed=False, text=f"dependency audit: nothing known against {checked} packages", complete=True)
 
 
 def _versions(fixed: list[str]) -> str:
     return " or ".join(fixed) or "no version yet"
 
 
-def main() -> int:
-    """Run pip-audit on the lock file and print the verdict."""
+def main(arguments: Sequence[str]) -> int:
+    """Run pip-audit on the lock file and print the verdict; with `--required`, fail unless all was looked up."""
+    required = "--required" in arguments
     command = [
         *(sys.executable, "-m", "pip_audit", "--requirement", LOCK, "--require-hashes", "--disable-pip"),
         *("--format", "json", "--desc", "off", "--progress-spinner", "off"),
@@ -85,9 +91,9 @@ def main() -> int:
         )
     else:
         verdict = judge(ended.stdout, ended.stderr)
-    print(verdict.text, file=sys.stderr if verdict.failed or "NOT" in verdict.text else sys.stdout)
-    return int(verdict.failed)
+    print(verdict.text, file=sys.stdout if verdict.complete else sys.stderr)
+    return int(verdict.failed or (required and not verdict.complete))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

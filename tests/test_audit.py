@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,26 @@ def test_verdict_is_honest(audit: Any, packages: Any, errors: str, said: str, *,
     output = "" if packages is None else json.dumps({"dependencies": packages, "fixes": []})
     verdict = audit.judge(output, errors)
     assert (verdict.failed, said in verdict.text) == (failed, True), verdict.text
+
+
+@pytest.mark.parametrize(
+    ("packages", "errors", "codes"),
+    [
+        ([CLEAN], "", (0, 0)),
+        ([CLEAN, SKIPPED], "", (0, 1)),
+        ([SKIPPED], "", (0, 1)),
+        (None, OFFLINE, (0, 1)),
+        ([FOUND], "", (1, 1)),
+    ],
+)
+def test_an_audit_that_is_required_fails_unless_all_was_looked_up(
+    audit: Any, monkeypatch: pytest.MonkeyPatch, packages: Any, errors: str, codes: tuple[int, int]
+) -> None:
+    """Working offline goes on; a release that asks for the audit does not pass without one."""
+    output = "" if packages is None else json.dumps({"dependencies": packages})
+    ended = subprocess.CompletedProcess([], 0, stdout=output, stderr=errors)
+    monkeypatch.setattr(audit.subprocess, "run", lambda *_, **__: ended)
+    assert (audit.main([]), audit.main(["--required"])) == codes
 
 
 def test_findings_are_listed_with_their_cure(audit: Any) -> None:
