@@ -110,6 +110,34 @@ def test_a_lock_dies_with_its_daemon(lab: Any) -> None:
     assert lab.start().stop() == 0
 
 
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
+def test_a_store_that_is_taken_away_acknowledges_nothing_more(lab: Any, *, replaced: bool) -> None:
+    """What would be written to a file that no start will read again is refused; put back, the file goes on."""
+    lab.configure()
+    daemon = lab.start()
+    load = lab.load(daemon)
+    lab.until(lambda: len(load.acknowledged) > 20)
+    load.stop()
+    lab.until(lambda: not daemon.get("/api/v1/status").json()["queue"]["pending"])
+    aside = lab.database.with_name("aside.db")
+    lab.database.rename(aside)
+    if replaced:
+        lab.database.write_bytes(aside.read_bytes())
+
+    lab.until(lambda: daemon.post_event(lab.event(1_000_000)).status_code == 503)
+    assert "Retry-After" in daemon.post_event(lab.event(1_000_001)).headers
+    lab.until(lambda: daemon.get("/readyz").status_code == 503)
+    aside.rename(lab.database)
+
+    lab.until(lambda: daemon.post_event(lab.event(1_000_002)).status_code == 202)
+    lab.until(lambda: daemon.get("/readyz").status_code == 200)
+    kept = lab.idle_account(daemon).deliveries.keys()
+    assert daemon.stop() == 0
+    assert load.acknowledged <= kept
+    assert "e-1000002" in kept
+    assert any("was removed or replaced" in line for line in daemon.raw_log)
+
+
 @pytest.mark.parametrize(
     "mount",
     [

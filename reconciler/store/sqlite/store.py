@@ -100,6 +100,8 @@ class SqliteStore:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
         self._reads: set[asyncio.Future[Any]] = set()
         self._closed = False
+        self._opened: tuple[int, int] | None = None
+        self._is_displaced = False
 
     async def open(self, access: Access) -> bool:
         """Take the lock, make or check the file; False where there is nothing to read."""
@@ -121,6 +123,7 @@ class SqliteStore:
         checkpointer = Checkpointer(connection, partial(open_checkpointer, self._path))
         self._writer = Writer(Session(connection, str(self._path)), checkpointer, self._observer)
         self._writer.start()
+        self._opened = self._file_at_path()
         return True
 
     async def __aenter__(self) -> Self:
@@ -187,6 +190,8 @@ class SqliteStore:
         """Hand an operation to the writer and wait for its commit."""
         if self._writer is None:
             raise StoreUnavailable(f"the store {self._path} was opened for reading only")
+        if self._is_displaced:
+            raise self._displaced()
         future = asyncio.get_running_loop().create_future()
         self._writer.submit(Operation(verb, arguments, future))
         return await future
@@ -197,7 +202,26 @@ class SqliteStore:
         return await self._read(state.read_state_at_once)
 
     async def read_serial(self) -> tuple[str | None, int]:
+        # Whoever keeps a store open for long asks for this about every second, and is told here what SQLite says to
+        # nobody in WAL mode: that what it writes is no more in the file that the next start will read.
+        if self._writer is not None:
+            self._is_displaced = self._file_at_path() != self._opened
+            if self._is_displaced:
+                raise self._displaced()
         return await self._read(log.read_serial)
+
+    def _file_at_path(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _displaced(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"the store {self._path} was removed or replaced while it was in use, so nothing is written any more; "
+            "put the file back and it goes on, or start again on what is there now"
+        )
 
     async def commit(self, change: Commit, *, now_ms: int, verify: Callable[[State], None]) -> int:
         serial: int = await self._write(_COMMIT, change, now_ms, verify)
