@@ -174,6 +174,11 @@ def test_probes_and_ports_are_those_of_the_daemon() -> None:
     assert OBJECTS["NetworkPolicy"]["spec"]["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 8080}]
 
 
+def test_a_pod_that_is_not_ready_can_be_replaced() -> None:
+    """In the default policy an update waits until the pod it should mend is ready, which it may never be."""
+    assert OBJECTS["StatefulSet"]["spec"]["podManagementPolicy"] == "Parallel"
+
+
 def test_objects_select_the_pod() -> None:
     """Service, StatefulSet and NetworkPolicy mean the same labels."""
     labels = OBJECTS["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
