@@ -169,6 +169,7 @@ def test_probes_and_ports_are_those_of_the_daemon() -> None:
     paths = {name: CONTAINER[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
     assert paths == {"startup": "/readyz", "readiness": "/readyz", "liveness": "/healthz"}
     assert {probe["httpGet"]["port"] for name in paths for probe in [CONTAINER[f"{name}Probe"]]} == {"http"}
+    assert re.findall(r"^HEALTHCHECK .*/(healthz|readyz)\b", CONTAINERFILE, re.MULTILINE) == ["healthz"]
     assert CONTAINER["ports"] == [{"name": "http", "containerPort": 8080}]
     assert OBJECTS["Service"]["spec"]["ports"][0]["targetPort"] == "http"
     assert OBJECTS["NetworkPolicy"]["spec"]["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 8080}]
