@@ -45,6 +45,11 @@ def status(format_: str, server: str, store: str) -> None:
     _print_part(_problems(files.get("problems", ())))
     if found.get("waiting_for_approval"):
         _print_part(_waiting(found["waiting_for_approval"], store))
+    if found.get("store", {}).get("trouble"):
+        note(
+            f"warning: {found['store']['trouble']}: events and triggers are answered 503, "
+            "and no attempts are started; the log says why"
+        )
     if found.get("problem"):
         note(f"warning: the store's state is not what is served: {found['problem']}")
 

@@ -66,7 +66,9 @@ class DaemonServices(Services):
         self._syncs = syncs
         self._measure = measure
         self._store_check = StoreCheck(store, clock)
-        self._status = StatusDocument(live=live, store=store, dispatcher=dispatcher, clock=clock)
+        self._status = StatusDocument(
+            live=live, store=store, store_check=self._store_check, dispatcher=dispatcher, clock=clock
+        )
 
     @property
     def snapshot(self) -> Snapshot:

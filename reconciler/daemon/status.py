@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from reconciler.clock import Clock
     from reconciler.daemon.live import Following, Live
+    from reconciler.daemon.usable import StoreCheck
     from reconciler.delivery.dispatcher import Dispatcher
     from reconciler.store.port import Store
 
@@ -34,9 +35,12 @@ _UNWELL: Final = ("gone", "breaker-open", "failing")
 class StatusDocument:
     """Asks everybody. A document is put together anew each time."""
 
-    def __init__(self, *, live: Live, store: Store, dispatcher: Dispatcher, clock: Clock) -> None:
+    def __init__(
+        self, *, live: Live, store: Store, store_check: StoreCheck, dispatcher: Dispatcher, clock: Clock
+    ) -> None:
         self._live = live
         self._store = store
+        self._store_check = store_check
         self._dispatcher = dispatcher
         self._clock = clock
         self._started_ms = clock.now_ms()
@@ -68,7 +72,7 @@ class StatusDocument:
             "files": _following(live.following),
             "waiting_for_approval": _waiting(live.following, live.files),
             "problem": None if problem is None else problem.message,
-            "store": dict(stats.engine),
+            "store": {**stats.engine, "trouble": await self._store_check.trouble()},
         }
 
     async def _health(self, now_ms: int) -> dict[str, Any]:

@@ -550,7 +550,12 @@ def test_status_says_what_is_not_well_and_what_helps(reconcile: Callable[..., An
             ],
         },
         "problem": "${env:X} is not set",
-        "store": {"backend": "sqlite", "file_bytes": 3_000_000, "wal_bytes": 2048},
+        "store": {
+            "backend": "sqlite",
+            "file_bytes": 3_000_000,
+            "wal_bytes": 2048,
+            "trouble": "the store cannot be written",
+        },
     }
     daemon.answers = [(200, document), (200, {**document, "hooks": {}, "files": {}, "problem": None})]
 
@@ -580,4 +585,5 @@ def test_status_says_what_is_not_well_and_what_helps(reconcile: Callable[..., An
         "  h.yaml:3:5: error[type]: no",
     ]
     assert "${env:X} is not set" in told.err
+    assert "warning: the store cannot be written: events and triggers are answered 503" in told.err
     assert "not well" not in reconcile("status").out

@@ -31,6 +31,7 @@ def test_a_full_disk_refuses_events_and_loses_none(lab: Any) -> None:
     before = len(load.acknowledged)
     lab.until(lambda: daemon.get("/readyz").status_code == 503)
     not_ready = daemon.get("/readyz").json()
+    told = lab.reconcile("status", "--server", daemon.url, env={"RECONCILER_TOKEN": daemon.token})
     lab.until(lambda: "reconciler_store_up 0.0" in daemon.get("/metrics").text)
     assert daemon.get("/healthz").status_code == 200
     while_full = len(load.acknowledged) - before
@@ -41,6 +42,7 @@ def test_a_full_disk_refuses_events_and_loses_none(lab: Any) -> None:
     load.stop()
 
     assert while_full == 0, "something was acknowledged while nothing could be written"
+    assert "warning: the store cannot be written" in told.stderr
     assert not_ready == {"status": "not ready", "reasons": ["the store cannot be written"]}
     assert (set(load.refused), load.without_advice) == ({503}, 0)
     lab.settle(load, daemon)
