@@ -18,7 +18,7 @@ from reconciler import config
 from reconciler.control.reconcile import Allowance, apply, plan_against
 from reconciler.control.references import check_references
 from reconciler.control.snapshot import build_snapshot
-from reconciler.errors import ConfigurationInvalid, GuardRefused, PlanStale, ReconcilerError
+from reconciler.errors import ConfigurationInvalid, GuardRefused, PlanStale, ReconcilerError, StoreUnavailable
 from reconciler.model.snapshot import Snapshot
 from reconciler.problem import Severity
 
@@ -248,7 +248,9 @@ class Live:
             if again or digest != self.following.digest or self.following.outcome not in _SETTLED:
                 self._report(Following(outcome=Outcome.CURRENT, at_ms=self._clock.now_ms(), digest=digest))
         elif again or (digest, self._snapshot.serial) != (self.following.digest, self.following.serial):
-            self._report(await self._judge(act=act))
+            before, self.following = self.following, await self._judge(act=act)
+            if again or self.following.digest or self.following.message != before.message:
+                self._report(self.following)
         return self.following
 
     async def _read_files(self) -> tuple[str, Desired | ConfigurationInvalid]:
@@ -297,6 +299,9 @@ class Live:
             return await (self._apply_files(verdict, read) if act else self._plan_files(verdict, read))
         except ConfigurationInvalid as error:
             return replace(verdict, outcome=Outcome.INVALID, message=error.message, problems=error.problems)
+        except StoreUnavailable as error:
+            # Without a digest nothing has been decided about these files: every poll tries again, in silence.
+            return replace(verdict, digest="", message=error.message)
         except ReconcilerError as error:
             return replace(verdict, message=error.message)
 

@@ -70,6 +70,29 @@ def test_a_file_that_may_not_grow_refuses_events_and_loses_none(lab: Any) -> Non
     assert daemon.stop() == 0
 
 
+def test_an_edit_made_while_nothing_can_be_written_takes_effect_later(lab: Any) -> None:
+    """Nobody has to touch the files again: once there is room they are applied, and the wait was logged once."""
+    lab.configure()
+    daemon = lab.start()
+    log = lab.database.with_name("reconciler.db-wal")
+    _, most = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
+
+    def files() -> Any:
+        return daemon.get("/api/v1/status").json()["files"]
+
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (log.stat().st_size, most))
+    lab.configure(description="edited")
+    lab.until(lambda: files()["outcome"] == "failed")
+    first_at = files()["at"]
+    lab.until(lambda: files()["at"] != first_at)
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (most, most))
+
+    lab.until(lambda: files()["outcome"] == "applied")
+    assert daemon.get("/api/v1/hooks/support-bot/crm").json()["spec"]["description"] == "edited"
+    assert daemon.stop() == 0
+    assert sum('"files.refused"' in line for line in daemon.raw_log) == 1
+
+
 def test_a_daemon_does_not_start_without_room(lab: Any) -> None:
     """It says what is wrong and exits 1: a supervisor may try again."""
     lab.configure()
