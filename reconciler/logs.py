@@ -188,4 +188,15 @@ def _ending(*, as_json: bool, colors: bool) -> list[Processor]:
     if as_json:
         return [structlog.processors.format_exc_info, _Redacted(structlog.processors.JSONRenderer())]
     console = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
-    return [_Redacted(console)]
+    return [_printable, _Redacted(console)]
+
+
+def _printable(_logger: object, _method: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
+    """Escape what a terminal would obey: a sync's last words, say, come from somebody we do not know.
+
+    JSON escapes by itself.
+    """
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in value)
+    return event

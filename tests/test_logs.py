@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import logging
+import re
 import warnings
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -78,6 +79,20 @@ def test_lines_are_for_people_on_a_terminal() -> None:
     configure_logs(stream=stream, format="json")
     structlog.get_logger().info("serving")
     assert json.loads(stream.getvalue())["event"] == "serving"
+
+
+def test_no_line_commands_a_terminal() -> None:
+    """Escape sequences, line breaks and bidirectional overrides in a value show as what they are."""
+    stream = Terminal()
+    configure_logs(stream=stream)
+    structlog.get_logger("x").warning("sync\x1b[2J", reason="\x1b]0;owned\x07", more="\x9b31m", name="a\u202eb\nc")
+    logging.getLogger("y").warning("\x1b[31m%s", "\x1b[1A")
+    written = stream.getvalue()
+    for shown in (r"sync\x1b[2J", r"\x1b]0;owned\x07", r"\x9b31m", r"a\u202eb", r"\x1b[31m\x1b[1A"):
+        assert shown in written
+    assert written.count("\n") == 2
+    without_colours = re.sub(r"\x1b\[[0-9;]*m", "", written)
+    assert without_colours.replace("\n", "").isprintable()
 
 
 def test_the_level_holds_for_everybody() -> None:
