@@ -138,6 +138,22 @@ def test_a_store_that_is_taken_away_acknowledges_nothing_more(lab: Any, *, repla
     assert any("was removed or replaced" in line for line in daemon.raw_log)
 
 
+def test_a_log_that_is_taken_away_is_folded_in_at_the_end(lab: Any) -> None:
+    """Without its -wal the store acknowledges nothing more; an orderly stop still saves what was acknowledged."""
+    lab.configure()
+    daemon = lab.start()
+    load = lab.load(daemon)
+    lab.until(lambda: len(load.acknowledged) > 20)
+    lab.database.with_name("reconciler.db-wal").unlink()
+    lab.until(lambda: load.refused[503] > 5)
+    load.stop()
+    assert daemon.stop() == 0
+
+    daemon = lab.start()
+    assert load.acknowledged <= lab.idle_account(daemon).deliveries.keys()
+    assert daemon.stop() == 0
+
+
 @pytest.mark.parametrize(
     "mount",
     [

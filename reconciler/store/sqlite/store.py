@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import queue
 from concurrent.futures import ThreadPoolExecutor
@@ -100,7 +101,7 @@ class SqliteStore:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
         self._reads: set[asyncio.Future[Any]] = set()
         self._closed = False
-        self._opened: tuple[int, int] | None = None
+        self._opened: dict[str, tuple[int, int]] = {}
         self._is_displaced = False
 
     async def open(self, access: Access) -> bool:
@@ -123,7 +124,7 @@ class SqliteStore:
         checkpointer = Checkpointer(connection, partial(open_checkpointer, self._path))
         self._writer = Writer(Session(connection, str(self._path)), checkpointer, self._observer)
         self._writer.start()
-        self._opened = self._file_at_path()
+        self._opened = self._files_at_path()
         return True
 
     async def __aenter__(self) -> Self:
@@ -205,22 +206,26 @@ class SqliteStore:
         # Whoever keeps a store open for long asks for this about every second, and is told here what SQLite says to
         # nobody in WAL mode: that what it writes is no more in the file that the next start will read.
         if self._writer is not None:
-            self._is_displaced = self._file_at_path() != self._opened
+            found = self._files_at_path()
+            self._is_displaced = any(found.get(suffix) != file for suffix, file in self._opened.items())
             if self._is_displaced:
                 raise self._displaced()
+            self._opened = found  # the log may have been made since
         return await self._read(log.read_serial)
 
-    def _file_at_path(self) -> tuple[int, int] | None:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+    def _files_at_path(self) -> dict[str, tuple[int, int]]:
+        """Which files the database and its log are now."""
+        found = {}
+        for suffix in ("", "-wal"):
+            with contextlib.suppress(OSError):
+                file = self._path.with_name(self._path.name + suffix).stat()
+                found[suffix] = file.st_dev, file.st_ino
+        return found
 
     def _displaced(self) -> StoreUnavailable:
         return StoreUnavailable(
-            f"the store {self._path} was removed or replaced while it was in use, so nothing is written any more; "
-            "put the file back and it goes on, or start again on what is there now"
+            f"the store {self._path} or its log was removed or replaced while it was in use, so nothing more is "
+            "written; put the file back and it goes on, or start again on what is there now"
         )
 
     async def commit(self, change: Commit, *, now_ms: int, verify: Callable[[State], None]) -> int:
