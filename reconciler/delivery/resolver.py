@@ -20,6 +20,11 @@ __all__ = ["LOOKUPS_MAX", "AddressInfo", "Resolver"]
 
 LOOKUPS_MAX = 64
 """Look-ups at a time; all who want the same name at once share one."""
+PLACE_S = 0.25
+"""How long a look-up keeps its place among those. The system waits half a minute for a name server that hangs, longer
+than any attempt; that is waited for without a place."""
+THREADS_MAX = 1024
+"""Look-ups in all, with a place and without: as many as attempts can be in flight."""
 TTL_S = 10.0
 """How long an answer counts. The system's own resolver may keep it for longer."""
 NAMES_KEPT = 4096
@@ -38,7 +43,7 @@ class Resolver:
         self._known: dict[_Name, tuple[float, Sequence[AddressInfo]]] = {}
         self._asked: dict[_Name, asyncio.Future[_Found]] = {}
         self._waiting: deque[_Name] = deque()
-        self._running = 0
+        self._places: dict[_Name, asyncio.TimerHandle] = {}
 
     async def resolve(self, host: str, port: int) -> Sequence[AddressInfo]:
         """The addresses of `host`. Raises OSError where it has none."""
@@ -62,9 +67,11 @@ class Resolver:
         self._known.clear()
 
     def _start_lookups(self, loop: asyncio.AbstractEventLoop) -> None:
-        while self._waiting and self._running < LOOKUPS_MAX:
-            self._running += 1
+        while self._waiting and len(self._places) < LOOKUPS_MAX:
+            if len(self._asked) - len(self._waiting) >= THREADS_MAX:
+                return
             name = self._waiting.popleft()
+            self._places[name] = loop.call_later(PLACE_S, self._leave_place, loop, name)
             threading.Thread(target=self._ask, args=(loop, name), name=f"lookup-{name[0]}"[:64], daemon=True).start()
 
     def _ask(self, loop: asyncio.AbstractEventLoop, name: _Name) -> None:
@@ -85,13 +92,19 @@ class Resolver:
         except RuntimeError:
             return  # the loop has closed; nobody is waiting any more
 
-    def _answered(self, loop: asyncio.AbstractEventLoop, name: _Name, found: _Found) -> None:
-        self._running -= 1
+    def _leave_place(self, loop: asyncio.AbstractEventLoop, name: _Name) -> None:
+        """The look-up has ended, or hangs: let another begin."""
+        timer = self._places.pop(name, None)
+        if timer is not None:
+            timer.cancel()
         self._start_lookups(loop)
+
+    def _answered(self, loop: asyncio.AbstractEventLoop, name: _Name, found: _Found) -> None:
         if not isinstance(found, OSError):
             if len(self._known) >= NAMES_KEPT:
                 del self._known[next(iter(self._known))]
             self._known[name] = (loop.time() + TTL_S, found)
         answer = self._asked.pop(name)
+        self._leave_place(loop, name)
         if not answer.done():
             answer.set_result(found)

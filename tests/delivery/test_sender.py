@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 import uvloop
 
 from reconciler.delivery.connection import BODY_BYTES_KEPT, BODY_BYTES_READ, INFORMATIONAL_MAX
-from reconciler.delivery.resolver import Resolver
+from reconciler.delivery.resolver import LOOKUPS_MAX, Resolver
 from reconciler.errors import EgressRefused, SendFailed
 from reconciler.model.delivery import AttemptError
 
@@ -689,6 +690,33 @@ def test_a_hanging_look_up_delays_neither_others_nor_the_end(
             assert not any(task.done() for task in slow)
             outcomes = await asyncio.gather(*slow, return_exceptions=True)
             assert {getattr(outcome, "error", outcome) for outcome in outcomes} == {AttemptError.TIMEOUT}
+
+    asyncio.run(go())
+
+
+def test_names_that_hang_leave_room_for_those_that_answer(
+    listen: Any, open_sender: OpenSender, request_to: RequestTo
+) -> None:
+    """More names hang than are looked up at a time, for longer than their attempts: others are found all the same."""
+
+    async def go() -> None:
+        ended = threading.Event()
+
+        def lookup(host: str, port: int, *_: object) -> list[Any]:
+            if host == "fast.example":
+                return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+            ended.wait(60)
+            return []
+
+        async with listen() as receiver, open_sender(resolver=Resolver(lookup)) as sender:
+            slow = [
+                asyncio.create_task(sender.send(request_to(f"http://slow{number}.example/", timeout_ms=100)))
+                for number in range(2 * LOOKUPS_MAX)
+            ]
+            await asyncio.gather(*slow, return_exceptions=True)
+            answer = await sender.send(request_to(f"http://fast.example:{receiver.port}/", timeout_ms=5_000))
+            ended.set()
+            assert answer.status == 200
 
     asyncio.run(go())
 
