@@ -232,7 +232,7 @@ class Metrics:
         self._statements = Counter("reconciler_store_statements", "SQL statements executed.", registry=registry)
         self._statements_seen = 0
         self.store_up = Gauge(
-            "reconciler_store_up", "1 when the store answered the last scrape, else 0.", registry=registry
+            "reconciler_store_up", "1 when the store could last be read and written, else 0.", registry=registry
         )
 
     def _make_configuration(self) -> None:
