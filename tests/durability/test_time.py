@@ -19,8 +19,10 @@ BEYOND_THE_LEASE_S = 23.0
 
 def shift(lab: Any, shift_ms: int) -> dict[str, str]:
     """Step the wall clock of the daemons that are started so; the environment that makes them listen."""
-    (lab.folder / "shift").write_text(str(shift_ms), encoding="ascii")
-    return {"WALL_SHIFT": str(lab.folder / "shift")}
+    made = lab.folder / "shift-made"
+    made.write_text(str(shift_ms), encoding="ascii")
+    shifted = made.rename(lab.folder / "shift")  # all at once: a daemon may be reading it
+    return {"WALL_SHIFT": str(shifted)}
 
 
 def test_a_daemon_that_was_stopped_beyond_its_leases_goes_on(lab: Any) -> None:
