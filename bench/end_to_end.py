@@ -2,7 +2,8 @@
 
 The whole way: an event is posted over HTTP, is durably accepted, signed, delivered to a receiver, and the outcome is
 recorded. The limit, taken in the same run with the same load: a bare Starlette route that parses the same event, and
-a bare aiohttp loop that signs and posts the same body; their CPU seconds added. Poster and receiver are processes of
+a bare aiohttp loop that signs and posts the same body; their CPU seconds added. They take turns with the daemon, and
+the medians of the rounds count, the share's of each round's own two figures. Poster and receiver are processes of
 their own. Needs about a minute and nothing but loopback.
 """
 
@@ -14,6 +15,7 @@ import json
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,9 +25,12 @@ from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wire import EVENT_BYTES, cpu_seconds, hooks_yaml, start, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
 HOOKS = 8
@@ -193,6 +198,30 @@ def deliver(system: Delivers, sink: Sink, events: int, **more: object) -> tuple[
     return Cost(events=events, seconds=seconds, cpu_s=system.cpu_s() - cpu_s), report
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """The whole way, and the two halves of the limit, one after the other."""
+
+    whole: Cost
+    ingest: Cost
+    sending: Cost
+
+    @property
+    def limit_us(self) -> float:
+        """Microseconds of CPU time that both halves of the limit take for an event."""
+        return self.ingest.cpu_us + self.sending.cpu_us
+
+    @property
+    def share(self) -> float:
+        """Of the limit's deliveries per CPU second."""
+        return self.limit_us / self.whole.cpu_us
+
+
+def median(rounds: list[Round], figure: Callable[[Round], float]) -> float:
+    """The figure's median over the rounds."""
+    return statistics.median(map(figure, rounds))
+
+
 def deliveries_to(sink: Sink) -> str:
     """The configuration whose webhooks all go to the sink."""
     return hooks_yaml(hooks=HOOKS, sink_port=sink.port)
@@ -268,7 +297,8 @@ def count_statements(folder: Path, events: int) -> dict[str, float]:
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=30_000)
+    parser.add_argument("--events", type=int, default=30_000, help="events of a round")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--folder", type=Path, help="where the store is made; default: a new folder in build/")
     options = parser.parse_args()
@@ -276,15 +306,19 @@ def main() -> None:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="bench-", dir=ROOT / "build"))
     events = options.events
 
-    ingest, sending = limit_of_ingest(events), limit_of_sending(events)
-    warm_up, timed, paced = events // 10, events, events // 3
-    sink = Sink(warm_up + timed + paced, folder)
+    warm_up, paced = events // 10, events // 3
+    sink = Sink(warm_up + options.rounds * events + paced, folder)
     daemon = Daemon(folder / "daemon", deliveries_to(sink))
     deliver(daemon, sink, warm_up)
-    whole, _ = deliver(daemon, sink, timed, first=warm_up)
-    latency = measure_latency(
-        daemon, sink, first=warm_up + timed, events=paced, rate=round(whole.rate / 2), folder=folder
-    )
+    rounds = []
+    first = warm_up
+    for _ in range(options.rounds):
+        ingest, sending = limit_of_ingest(events), limit_of_sending(events)
+        whole, _ = deliver(daemon, sink, events, first=first)
+        rounds.append(Round(whole=whole, ingest=ingest, sending=sending))
+        first += events
+    half = round(median(rounds, lambda one: one.whole.rate) / 2)
+    latency = measure_latency(daemon, sink, first=first, events=paced, rate=half, folder=folder)
     daemon.stop()
     end(sink.process)
     statements = count_statements(folder, events // 3)
@@ -293,41 +327,61 @@ def main() -> None:
 
     figures = {
         "events": events,
+        "rounds": options.rounds,
         "event_bytes": EVENT_BYTES,
-        "end_to_end": {"per_s": whole.rate, "cpu_us": whole.cpu_us, "per_cpu_s": 1e6 / whole.cpu_us},
-        "limit": {"ingest_cpu_us": ingest.cpu_us, "send_cpu_us": sending.cpu_us},
-        "share_of_limit": (ingest.cpu_us + sending.cpu_us) / whole.cpu_us,
+        "end_to_end": {
+            "per_s": median(rounds, lambda one: one.whole.rate),
+            "cpu_us": median(rounds, lambda one: one.whole.cpu_us),
+            "per_cpu_s": median(rounds, lambda one: 1e6 / one.whole.cpu_us),
+        },
+        "limit": {
+            "ingest_per_s": median(rounds, lambda one: one.ingest.rate),
+            "ingest_cpu_us": median(rounds, lambda one: one.ingest.cpu_us),
+            "send_per_s": median(rounds, lambda one: one.sending.rate),
+            "send_cpu_us": median(rounds, lambda one: one.sending.cpu_us),
+            "cpu_us": median(rounds, lambda one: one.limit_us),
+            "per_cpu_s": median(rounds, lambda one: 1e6 / one.limit_us),
+        },
+        "share_of_limit": median(rounds, lambda one: one.share),
+        "shares": sorted(round(one.share, 3) for one in rounds),
         "half_load": latency,
         "sql": statements,
     }
     if options.json:
         tell(figures)
     else:
-        print(render(whole, ingest, sending, latency, statements))
+        print(render(figures))
 
 
-def render(whole: Cost, ingest: Cost, sending: Cost, latency: dict[str, Any], statements: dict[str, float]) -> str:
+def render(figures: dict[str, Any]) -> str:
     """The figures as a table."""
-    limit_us = ingest.cpu_us + sending.cpu_us
+    whole, limit, latency, statements = (figures[key] for key in ("end_to_end", "limit", "half_load", "sql"))
+    shares = figures["shares"]
     accepted = f"{latency['accepted_p50_ms']:>10.1f} ms {latency['accepted_p99_ms']:>7.1f} ms"
     attempted = f"{latency['first_attempt_p50_ms']:>10.1f} ms {latency['first_attempt_p99_ms']:>7.1f} ms"
+    spread = f"({shares[0]:.0%} to {shares[-1]:.0%})"
+    size = f"{figures['events']:,} events of {figures['event_bytes']} bytes"
     return f"""
-{whole.events:,} events of {EVENT_BYTES} bytes, posted one by one over {CONNECTIONS} connections, {HOOKS} webhooks
+{size} a round, posted one by one over {CONNECTIONS} connections, {HOOKS} webhooks; medians of {figures["rounds"]} rounds
 
                                         a second   CPU each   per CPU second
-  end to end                          {whole.rate:>10,.0f} {whole.cpu_us:>7,.0f} µs {1e6 / whole.cpu_us:>16,.0f}
-  limit: Starlette parses the event   {ingest.rate:>10,.0f} {ingest.cpu_us:>7,.0f} µs
-  limit: aiohttp signs and posts it   {sending.rate:>10,.0f} {sending.cpu_us:>7,.0f} µs
-  both halves of the limit                       {limit_us:>7,.0f} µs {1e6 / limit_us:>16,.0f}
+  end to end                          {_costs(whole["per_s"], whole["cpu_us"])} {whole["per_cpu_s"]:>16,.0f}
+  limit: Starlette parses the event   {_costs(limit["ingest_per_s"], limit["ingest_cpu_us"])}
+  limit: aiohttp signs and posts it   {_costs(limit["send_per_s"], limit["send_cpu_us"])}
+  both halves of the limit                       {limit["cpu_us"]:>7,.0f} µs {limit["per_cpu_s"]:>16,.0f}
 
-  share of the limit's deliveries per CPU second    {limit_us / whole.cpu_us:>8.0%}
+  share of the limit's deliveries per CPU second    {figures["share_of_limit"]:>8.0%}  {spread}
   SQL statements a delivery                         {statements["statements"]:>8.3f}
   commits a delivery                                {statements["commits"]:>8.3f}
 
   at half load, {latency["rate"]:>6,.0f} events a second           p50        p99
-  posted to 202                       {accepted}
-  202 to first attempt                {attempted}
+  posted to 202                              {accepted}
+  202 to first attempt                       {attempted}
 """
+
+
+def _costs(per_s: float, cpu_us: float) -> str:
+    return f"{per_s:>10,.0f} {cpu_us:>7,.0f} µs"
 
 
 if __name__ == "__main__":

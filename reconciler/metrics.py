@@ -21,6 +21,7 @@ from prometheus_client import (
 from prometheus_client.metrics import MetricWrapperBase
 
 import reconciler
+from reconciler import counting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -121,9 +122,8 @@ class Metrics:
 
     def _make_ingest(self) -> None:
         registry = self.registry
-        self._accepted = _ByLabel(
-            Counter("reconciler_events_accepted", "Events stored for the first time.", ["event"], registry=registry),
-            EVENTS,
+        self._accepted = counting.Counts(
+            "reconciler_events_accepted", "Events stored for the first time.", "event", EVENTS, registry=registry
         )
         self._duplicates = Counter(
             "reconciler_events_duplicate", "Events whose id was known already.", registry=registry
@@ -134,10 +134,10 @@ class Metrics:
             ),
             REJECTIONS,
         )
-        self.ingest_seconds = Histogram(
+        self.ingest_seconds = counting.Histogram(
             "reconciler_ingest_duration_seconds",
             "From the end of the request's head to the answer, accepted posts only.",
-            buckets=_FAST_S,
+            bounds=_FAST_S,
             registry=registry,
         )
         self._triggers = _ByLabel(
@@ -153,25 +153,24 @@ class Metrics:
             Counter("reconciler_deliveries", "Deliveries that came to an end.", ["status"], registry=registry),
             ENDS,
         )
-        self._attempts = _ByLabel(
-            Counter(
-                "reconciler_attempts", "Requests made, by class of answer or error.", ["outcome"], registry=registry
-            ),
+        self._attempts = counting.Counts(
+            "reconciler_attempts",
+            "Requests made, by class of answer or error.",
+            "outcome",
             OUTCOMES,
+            registry=registry,
         )
-        self._attempt_seconds = _ByLabel(
-            Histogram(
-                "reconciler_attempt_duration_seconds",
-                "One exchange with a receiver, from dialling to the end of its answer.",
-                ["outcome"],
-                buckets=_ATTEMPT_S,
-                registry=registry,
-            )
+        self._attempt_seconds = counting.Histogram(
+            "reconciler_attempt_duration_seconds",
+            "One exchange with a receiver, from dialling to the end of its answer.",
+            label="outcome",
+            bounds=_ATTEMPT_S,
+            registry=registry,
         )
-        self.first_attempt_seconds = Histogram(
+        self.first_attempt_seconds = counting.Histogram(
             "reconciler_first_attempt_delay_seconds",
             "From accepting an event to the start of a delivery's first attempt.",
-            buckets=_FAST_S,
+            bounds=_FAST_S,
             registry=registry,
         )
         self.in_flight = Gauge("reconciler_deliveries_in_flight", "Attempts being made right now.", registry=registry)
@@ -273,7 +272,7 @@ class Metrics:
 
     def accepted(self, event: str, count: int = 1) -> None:
         """Count events stored for the first time."""
-        self._accepted[event].inc(count)
+        self._accepted.add(event, count)
 
     def duplicate(self, count: int = 1) -> None:
         """Count events that were known already."""
@@ -289,8 +288,8 @@ class Metrics:
 
     def attempted(self, outcome: str, duration_s: float) -> None:
         """Count one request and how long it took; `outcome` comes from `outcome_class`."""
-        self._attempts[outcome].inc()
-        self._attempt_seconds[outcome].observe(duration_s)
+        self._attempts.add(outcome)
+        self._attempt_seconds.observe(duration_s, outcome)
 
     def ended(self, status: str, count: int = 1) -> None:
         """Count deliveries that reached an end, by their status."""
