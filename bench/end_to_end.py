@@ -360,9 +360,9 @@ def render(figures: dict[str, Any]) -> str:
     accepted = f"{latency['accepted_p50_ms']:>10.1f} ms {latency['accepted_p99_ms']:>7.1f} ms"
     attempted = f"{latency['first_attempt_p50_ms']:>10.1f} ms {latency['first_attempt_p99_ms']:>7.1f} ms"
     spread = f"({shares[0]:.0%} to {shares[-1]:.0%})"
-    size = f"{figures['events']:,} events of {figures['event_bytes']} bytes"
+    rounds, size = figures["rounds"], f"{figures['events']:,} events of {figures['event_bytes']} bytes"
     return f"""
-{size} a round, posted one by one over {CONNECTIONS} connections, {HOOKS} webhooks; medians of {figures["rounds"]} rounds
+{size} a round, posted one by one over {CONNECTIONS} connections to {HOOKS} webhooks; medians of {rounds} rounds
 
                                         a second   CPU each   per CPU second
   end to end                          {_costs(whole["per_s"], whole["cpu_us"])} {whole["per_cpu_s"]:>16,.0f}
