@@ -58,7 +58,8 @@ class _GatheringTransport:
         if self._waiting:
             gathered = b"".join(self._waiting)
             self._waiting.clear()
-            self._transport.write(gathered)
+            if not self._transport.is_closing():  # uvloop raises where a client has gone in between
+                self._transport.write(gathered)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -97,9 +98,12 @@ class BoundedProtocol(HttpToolsProtocol):
         return False
 
     def data_received(self, data: bytes) -> None:
+        before = self._cycle()
+        in_body = before is not None and before.more_body
         super().data_received(data)
         if self._in_head:
-            self._head_bytes += len(data)
+            if self._cycle() is before and not in_body:  # otherwise requests before it took most of the data
+                self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._in_head = False
                 self._end(_HEAD_TOO_LARGE)

@@ -1,0 +1,85 @@
+"""The HTTP server over real sockets: clients that send ahead, and clients that go at the wrong moment."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from reconciler.daemon.listener import bind, http_server
+from reconciler.web.protocol import _GatheringTransport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+async def measure(scope: Any, receive: Any, send: Any) -> None:
+    """Answers how many bytes the body had."""
+    length = 0
+    while True:
+        message = await receive()
+        length += len(message.get("body", b""))
+        if not message.get("more_body"):
+            break
+    body = b"%d" % length
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[int]:
+    """The port on which `measure` is served."""
+    listener = bind("127.0.0.1", 0)
+    server = http_server(measure)
+    task = asyncio.create_task(server.serve([listener]))
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+
+
+def test_a_head_behind_a_large_body_is_measured_alone() -> None:
+    """A client that sends its next request ahead gets both answers, even if a read ends within the second's head."""
+
+    async def go() -> None:
+        async with serving() as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n"
+            writer.write(head + b"x" * 100_000 + head[:10])
+            assert (await reader.readuntil(b"100000")).endswith(b"\r\n\r\n100000")
+            writer.write(head[10:] + b"x" * 100_000)
+            assert (await reader.readuntil(b"\r\n\r\n100000")).startswith(b"HTTP/1.1 200 OK\r\n")
+            writer.close()
+
+    uvloop.run(go())
+
+
+def test_an_answer_to_a_client_that_has_gone_is_dropped_in_silence() -> None:
+    """What is written in the turn in which a connection ends is nobody's, and no fault of the daemon's."""
+
+    async def go() -> None:
+        loop = asyncio.get_running_loop()
+        faults: list[Any] = []
+        loop.set_exception_handler(lambda _, fault: faults.append(fault))
+        made: asyncio.Future[asyncio.Transport] = loop.create_future()
+
+        class Made(asyncio.Protocol):
+            def connection_made(self, transport: Any) -> None:
+                made.set_result(transport)
+
+        server = await loop.create_server(Made, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        transport = await made
+        gathering = _GatheringTransport(transport, loop)
+        transport.abort()
+        gathering.write(b"too late")
+        assert await asyncio.gather(reader.read(), return_exceptions=True) != [b"too late"]
+        assert faults == []
+        writer.close()
+        server.close()
+
+    uvloop.run(go())
