@@ -107,12 +107,17 @@ class Intake:
         left = 0 if self._stopping.is_set() else self._room()
         timeout_ms = 0
         for hook_id in hook_ids:
-            lane = self._lane(hook_id) if left > 0 else None
-            if lane is not None and lane.reserve():
+            lane = self._lane(hook_id)
+            if lane is None:
+                continue
+            if left > 0 and lane.reserve():
                 rooms[hook_id] = rooms.get(hook_id, 0) + 1
                 timeout_ms = max(timeout_ms, lane.timeout_ms)
                 left -= 1
                 self._reserved += 1
+            else:  # it will wait in the store, where nothing that comes later may overtake it
+                lane.first.more = True
+                lane.wakes += 1
         if not rooms:
             return None
         return Taking(rooms, self._owner, self._clock.now_ms() + timeout_ms + LEASE_MARGIN_MS)

@@ -170,3 +170,23 @@ def test_nothing_overtakes_what_is_stored_already(world: Callable[..., World]) -
             assert it.dispatcher.reserve(["h"]) is not None
 
     asyncio.run(go())
+
+
+def test_nothing_overtakes_what_is_about_to_be_stored(world: Callable[..., World]) -> None:
+    """A delivery for which there was no room goes before those that come while its event is being stored."""
+
+    async def go() -> None:
+        async with world() as it:
+            it.hook("h", concurrency=1)
+            await known(it)
+            it.sender.answer = lambda _: (0.1, 200)
+            taking = it.dispatcher.reserve(["h"] * 50)
+            assert taking is not None
+            assert taking.rooms["h"] < 50
+            it.dispatcher.take(taking, [])  # room again, but the other events are still on their way to the disk
+            assert it.dispatcher.reserve(["h"]) is None
+            it.dispatcher.wake(["h"])
+            await it.clock.advance(1)
+            assert it.dispatcher.reserve(["h"]) is not None
+
+    asyncio.run(go())
