@@ -36,15 +36,17 @@ NOT_FRAMED = "the answer's body is not framed as its headers say"
 IDLE_S = 4.0
 """How long an unused connection is kept. Below the five seconds after which common servers (Node, uvicorn, Apache)
 close theirs: a request on a connection that is just being closed is a failed attempt, since nothing is sent twice."""
+_HEADER_EXTRA = len(": \r\n")
 _TICK_S = 0.001
 """A loop's timers are no finer."""
 
-_OK = 200
+_CONTINUE = 100
 _SWITCHING_PROTOCOLS = 101
+_OK = 200
 
 
 class Connection(asyncio.Protocol):
-    """Carries one request at a time. `freed` hears when it may carry the next, `lost` when an unused one has ended.
+    """Carries one request at a time. `freed` hears when it may carry the next, `lost` when it has ended.
 
     It has one timer, which is moved on only when it fires: a busy connection starts none for each request.
     """
@@ -54,7 +56,12 @@ class Connection(asyncio.Protocol):
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
+        # Servers that end lines with LF alone, or fold headers, have handled the delivery all the same.
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
         self._transport: asyncio.Transport
+        self._is_connected = False
         self._answer: asyncio.Future[Reply] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = self._deadline_s = 0.0
@@ -84,18 +91,23 @@ class Connection(asyncio.Protocol):
         self._begin(is_bodiless=is_bodiless)
         self._timeout_ms = timeout_ms
         self._answer = answer = self._loop.create_future()
-        self._wait_until(deadline_s)
-        self._transport.write(request)
+        if self.is_usable:
+            self._wait_until(deadline_s)
+            self._transport.write(request)
+        else:
+            self._fail(AttemptError.DISCONNECTED, "the connection was closed before the request was sent")
         return answer
 
     def close(self) -> None:
-        """End it at once, with whatever is in it."""
-        self._transport.abort()
+        """End it at once, with whatever is in it; nothing, if it has not begun."""
+        if self._is_connected:
+            self._transport.abort()
 
     # -- what the transport tells ----------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # always one of these
         self._transport = transport
+        self._is_connected = True
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None:  # nobody asked: it must not answer the next request
@@ -123,9 +135,10 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._lost(self)
         if self._answer is None:
-            self._lost(self)
-        elif self._in_body and exc is None and self._ends_with_connection():
+            return
+        if self._in_body and exc is None and self._ends_with_connection():
             self._finish()
         else:
             what = "within the answer's body" if self._in_body else "before the answer was complete"
@@ -154,7 +167,7 @@ class Connection(asyncio.Protocol):
         if self._is_complete:
             return
         self._status = self._parser.get_status_code()
-        if self._status >= _OK:
+        if self._status >= _OK or self._status < _CONTINUE:
             self._in_body = True
             self._is_complete = self._is_bodiless
         elif self._status == _SWITCHING_PROTOCOLS:
@@ -224,7 +237,7 @@ def _text(headers: list[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
     kept = []
     room = HEAD_BYTES_KEPT
     for name, value in headers:
-        room -= len(name) + len(value)
+        room -= len(name) + len(value) + _HEADER_EXTRA
         if room < 0:
             break
         kept.append((name.decode("utf-8", "replace"), value.decode("utf-8", "replace")))

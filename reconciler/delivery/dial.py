@@ -58,9 +58,9 @@ class Dialler:
         addresses = self._allowed(await self._addresses(to))
         try:
             opened = await start_connection(addresses, happy_eyeballs_delay=ATTEMPT_DELAY_S, interleave=1)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # uvloop has both
             raise SendFailed(AttemptError.CONNECT, f"no connection: {_reason(error)}") from None
-        return await self._take_over(opened, to, make)
+        return await self._take_over(opened, to, make())
 
     async def _addresses(self, to: Authority) -> Sequence[AddressInfo]:
         try:
@@ -70,6 +70,8 @@ class Dialler:
             return await self._resolver.resolve(to.host, to.port)
         except OSError as error:
             raise SendFailed(AttemptError.DNS, f"the host name was not resolved: {_reason(error)}") from None
+        except UnicodeError:  # an IPv6 zone that is no name
+            raise SendFailed(AttemptError.DNS, "the host name was not resolved: not an address") from None
 
     def _allowed(self, addresses: Sequence[AddressInfo]) -> Sequence[AddressInfo]:
         """Those that may be dialled; refused with the first one's reason where there is none."""
@@ -85,30 +87,42 @@ class Dialler:
             return allowed
         raise refusal or SendFailed(AttemptError.DNS, "the host name has no address")
 
-    async def _take_over(self, opened: socket.socket, to: Authority, make: Callable[[], Connection]) -> Connection:
-        untaken: socket.socket | None = opened
+    async def _take_over(self, opened: socket.socket, to: Authority, connection: Connection) -> Connection:
+        """Have the loop carry `connection` over a socket: from then on its transport closes it, and nobody else.
+
+        A socket that is closed under its transport leaves the transport a number that may soon be another socket's.
+        """
+        is_taken = False
         try:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if to.is_tls and self._tls is None:
                 self._tls = tls_context()
-            _, connection = await asyncio.get_running_loop().create_connection(
-                make,
+            taking = asyncio.get_running_loop().create_connection(
+                lambda: connection,
                 sock=opened,
                 ssl=self._tls if to.is_tls else None,
-                server_hostname=to.host if to.is_tls else None,
+                # A name's last dot is for resolvers; certificates are made out without it.
+                server_hostname=to.host.rstrip(".") if to.is_tls else None,
             )
-            untaken = None
-        except ssl.SSLCertVerificationError as error:
-            raise SendFailed(AttemptError.TLS, f"certificate not accepted: {_reason(error)}") from None
-        except ssl.SSLError as error:
-            raise SendFailed(AttemptError.TLS, f"TLS failed: {_reason(error)}") from None
-        except OSError as error:
-            raise SendFailed(AttemptError.CONNECT, f"no connection: {_reason(error)}") from None
-        else:
-            return connection
-        finally:
-            if untaken is not None:
-                untaken.close()
+            is_taken = True
+            await taking
+        except BaseException as error:
+            (connection if is_taken else opened).close()
+            if isinstance(error, OSError):
+                raise _failed(error) from None
+            raise
+        return connection
+
+
+def _failed(error: OSError) -> SendFailed:
+    """What it means that a connection was not set up on a socket that was connected."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return SendFailed(AttemptError.TLS, f"certificate not accepted: {_reason(error)}")
+        case ssl.SSLError():
+            return SendFailed(AttemptError.TLS, f"TLS failed: {_reason(error)}")
+        case _:
+            return SendFailed(AttemptError.CONNECT, f"no connection: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:

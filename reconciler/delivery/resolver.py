@@ -8,6 +8,7 @@ look-up that hangs delays neither the others nor the end of the program.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import threading
 from collections import deque
@@ -72,7 +73,11 @@ class Resolver:
                 return
             name = self._waiting.popleft()
             self._places[name] = loop.call_later(PLACE_S, self._leave_place, loop, name)
-            threading.Thread(target=self._ask, args=(loop, name), name=f"lookup-{name[0]}"[:64], daemon=True).start()
+            thread = threading.Thread(target=self._ask, args=(loop, name), name=f"lookup-{name[0]}"[:64], daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more threads for us; the next who asks may have one
+                loop.call_soon(self._answered, loop, name, OSError(errno.EAGAIN, "no thread"))
 
     def _ask(self, loop: asyncio.AbstractEventLoop, name: _Name) -> None:
         """In a thread: look up, and tell the loop."""

@@ -66,6 +66,7 @@ class HttpSender:
         self._origins: dict[str, _Origin] = {}
         self._open: dict[Connection, _Origin] = {}
         self._idle = 0
+        self._is_closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -74,7 +75,8 @@ class HttpSender:
         await self.close()
 
     async def close(self) -> None:
-        """Close every connection. Calling it again does nothing."""
+        """Close every connection, and keep none from now on. Calling it again does nothing."""
+        self._is_closed = True
         for connection in tuple(self._open):
             connection.close()
         await asyncio.sleep(0)  # noqa: TID251 - no time passes; the transports have a turn to let go of their sockets
@@ -83,15 +85,17 @@ class HttpSender:
         origin, head = self._head(request)
         deadline_s = asyncio.get_running_loop().time() + request.timeout_ms / 1000
         connection = self._take_idle(origin) or await self._dial(origin, deadline_s, request.timeout_ms)
+        answer = connection.exchange(
+            head + request.body,
+            deadline_s=deadline_s,
+            timeout_ms=request.timeout_ms,
+            is_bodiless=request.method == "HEAD",
+        )
         try:
-            return await connection.exchange(
-                head + request.body,
-                deadline_s=deadline_s,
-                timeout_ms=request.timeout_ms,
-                is_bodiless=request.method == "HEAD",
-            )
+            return await answer
         except asyncio.CancelledError:
-            connection.close()
+            if answer.cancelled():  # otherwise it had come, and the connection may carry somebody else's request
+                connection.close()
             raise
 
     # -- connections -----------------------------------------------------------------------------------------
@@ -112,11 +116,12 @@ class HttpSender:
         except TimeoutError:
             message = f"no connection, and so no answer, within {timeout_ms} ms"
             raise SendFailed(AttemptError.TIMEOUT, message) from None
-        self._open[connection] = origin
+        if connection.is_usable:  # nobody will tell of one that ended before this
+            self._open[connection] = origin
         return connection
 
     def _freed(self, connection: Connection) -> None:
-        if self._idle >= IDLE_MAX:
+        if self._is_closed or self._idle >= IDLE_MAX:
             connection.close()
             return
         self._idle += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import socket
 import ssl
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from reconciler.delivery.resolver import Resolver
 from reconciler.errors import SendFailed
 from reconciler.model.delivery import AttemptError
 
@@ -26,7 +28,7 @@ CREATED = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that nobody trusts by default, with its key, in one PEM file."""
+    """A certificate for 127.0.0.1 and a name that nobody trusts by default, with its key, in one PEM file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "receiver")])
     signed = (
@@ -37,7 +39,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .serial_number(1)
         .not_valid_before(CREATED)
         .not_valid_after(CREATED + dt.timedelta(days=36500))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("receiver.example")]),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -136,5 +141,43 @@ def test_a_hanging_handshake_ends_with_the_time_out(
                 await sender.send(request_to(f"https://127.0.0.1:{receiver.port}/", timeout_ms=300))
             assert caught.value.error == AttemptError.TIMEOUT
             await receiver.until(lambda: receiver.open == 0)
+
+    asyncio.run(go())
+
+
+def test_a_name_with_its_last_dot_is_the_name_in_the_certificate(
+    listen: Any, open_sender: Callable[..., Any], request_to: Callable[..., Any], certificate: Path, tls_options: Any
+) -> None:
+    """The dot tells resolvers that a name is complete; no certificate has it."""
+
+    async def go() -> None:
+        trusting = ssl.create_default_context(cafile=certificate)
+        resolver = Resolver(lambda _, port, *__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))])
+        async with listen(**tls_options) as receiver, open_sender(tls=trusting, resolver=resolver) as sender:
+            reply = await sender.send(request_to(f"https://receiver.example.:{receiver.port}/"))
+            assert reply.status == 200
+
+    asyncio.run(go())
+
+
+def test_a_cancelled_handshake_leaves_no_trace_at_any_moment(
+    listen: Any, open_sender: Callable[..., Any], request_to: Callable[..., Any], certificate: Path, tls_options: Any
+) -> None:
+    """However far it got: its socket is closed by its transport, and the number is free for the next connection."""
+
+    async def go() -> None:
+        trusting = ssl.create_default_context(cafile=certificate)
+        async with listen(**tls_options) as receiver, open_sender(tls=trusting) as sender:
+            for turns in range(30):
+                task = asyncio.create_task(sender.send(request_to(f"https://127.0.0.1:{receiver.port}/")))
+                for _ in range(turns):
+                    await asyncio.sleep(0)  # noqa: TID251 - a turn of the loop, no time
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                for _ in range(2):
+                    fresh = await sender.send(request_to(f"https://127.0.0.1:{receiver.port}/"))
+                    assert fresh.status == 200
+                await sender.close()
+            assert not sender._open
 
     asyncio.run(go())
