@@ -37,6 +37,8 @@ IDLE_S = 4.0
 """How long an unused connection is kept. Below the five seconds after which common servers (Node, uvicorn, Apache)
 close theirs: a request on a connection that is just being closed is a failed attempt, since nothing is sent twice."""
 _HEADER_EXTRA = len(": \r\n")
+_SENT_AT_ONCE = 64 * 1024
+"""TLS does not tell how much of a request has not left yet; what is no larger than this has, once it is answered."""
 _TICK_S = 0.001
 """A loop's timers are no finer."""
 
@@ -66,6 +68,8 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = self._deadline_s = 0.0
         self._timeout_ms = 0
+        self._is_sealed = False
+        self._is_large = False
         self._begin(is_bodiless=False)
 
     def _begin(self, *, is_bodiless: bool) -> None:
@@ -90,6 +94,7 @@ class Connection(asyncio.Protocol):
         """
         self._begin(is_bodiless=is_bodiless)
         self._timeout_ms = timeout_ms
+        self._is_large = len(request) > _SENT_AT_ONCE
         self._answer = answer = self._loop.create_future()
         if self.is_usable:
             self._wait_until(deadline_s)
@@ -108,6 +113,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # always one of these
         self._transport = transport
         self._is_connected = True
+        self._is_sealed = transport.get_extra_info("ssl_object") is not None
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None:  # nobody asked: it must not answer the next request
@@ -196,7 +202,7 @@ class Connection(asyncio.Protocol):
         """Answer, and stay for the next request if nothing of this one is left on either side."""
         answer, self._answer = self._answer, None
         headers = _text(self._headers)
-        if self._is_kept and not self._transport.get_write_buffer_size():
+        if self._is_kept and self._is_all_sent:
             self._wait_until(self._loop.time() + IDLE_S)
             self._freed(self)
         else:
@@ -204,6 +210,10 @@ class Connection(asyncio.Protocol):
         if answer is not None and not answer.done():
             body = b"".join(self._body)[:BODY_BYTES_KEPT]
             answer.set_result(Reply(status=self._status, headers=headers, body=body))
+
+    @property
+    def _is_all_sent(self) -> bool:
+        return not (self._transport.get_write_buffer_size() or (self._is_sealed and self._is_large))
 
     def _fail(self, error: AttemptError, message: str) -> None:
         answer, self._answer = self._answer, None

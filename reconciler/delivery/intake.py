@@ -115,9 +115,8 @@ class Intake:
                 timeout_ms = max(timeout_ms, lane.timeout_ms)
                 left -= 1
                 self._reserved += 1
-            else:  # it will wait in the store, where nothing that comes later may overtake it
-                lane.first.more = True
-                lane.wakes += 1
+            else:
+                lane.first.backlog = True  # those that come later shall not go first
         if not rooms:
             return None
         return Taking(rooms, self._owner, self._clock.now_ms() + timeout_ms + LEASE_MARGIN_MS)
@@ -230,7 +229,8 @@ class Intake:
 
     def _opened(self, lane: Lane) -> None:
         lane.wakes += 1
-        lane.first.more = lane.retries.more = True
+        lane.first.stocked()
+        lane.retries.stocked()
         self._feed(lane)
         self._arrived(lane)
 
@@ -313,7 +313,7 @@ class Intake:
         work = lane.work(retry=retry)
         if due_ms <= now_ms:
             lane.wakes += 1
-            work.more = True
+            work.stocked()
             self._feed(lane)
         elif work.told_ms != due_ms:
             work.told_ms = due_ms
@@ -331,7 +331,7 @@ class Intake:
                 self._end_pause(lane, now_ms)
                 continue
             lane.wakes += 1
-            lane.work(retry=kind == _RETRY).more = True
+            lane.work(retry=kind == _RETRY).stocked()
             self._feed(lane)
 
     # -- claiming --------------------------------------------------------------------------------------------
@@ -414,13 +414,12 @@ class Intake:
     def _learn(
         self, demands: Sequence[Demand], lanes: Sequence[Lane], wakes: Sequence[int], claims: Sequence[Claim]
     ) -> None:
-        """A hook that gave less than it was asked for has no more that is due, unless it was woken meanwhile."""
+        """What the answer tells of how much of each hook's work there still is."""
         got: dict[tuple[str, bool], int] = {}
         for claim in claims:
             key = (claim.hook_id, claim.is_retry)
             got[key] = got.get(key, 0) + 1
         for (hook_id, first, retries), lane, woken in zip(demands, lanes, wakes, strict=True):
-            if lane.wakes == woken:
-                lane.first.asked(first, got.get((hook_id, False), 0))
-                lane.retries.asked(retries, got.get((hook_id, True), 0))
+            lane.first.asked(first, got.get((hook_id, False), 0), woken=lane.wakes != woken)
+            lane.retries.asked(retries, got.get((hook_id, True), 0), woken=lane.wakes != woken)
             self._feed(lane)

@@ -49,20 +49,30 @@ class Held(NamedTuple):
 class Work:
     """One kind of a hook's work, first attempts or retries.
 
-    `held` is claimed and waits. `more` says that the store may have some that is due. `told_ms` is the due time
-    that was last put on the timetable for it. `busy` counts its attempts in flight.
+    `held` is claimed and waits. `more` says that the store may have some that is due, `backlog` that it may have more
+    than what has come in the last few milliseconds. `told_ms` is the due time that was last put on the timetable for
+    it. `busy` counts its attempts in flight.
     """
 
     held: deque[Held] = field(default_factory=deque)
     more: bool = False
+    backlog: bool = False
     told_ms: int = 0
     queued: bool = False
     busy: int = 0
 
-    def asked(self, wanted: int, got: int) -> None:
-        """The store gave so much of what it was asked for: less means that it has no more."""
+    def stocked(self) -> None:
+        """The store may have any amount of it."""
+        self.more = self.backlog = True
+
+    def asked(self, wanted: int, got: int, *, woken: bool) -> None:
+        """The store gave so much of what it was asked for: less means that it has no more.
+
+        `woken` since the question was put, it may have what came since then.
+        """
         if wanted:
-            self.more = got >= wanted
+            self.backlog = got >= wanted
+            self.more = self.backlog or (self.more and woken)
 
 
 @dataclass(slots=True, eq=False)
@@ -133,8 +143,10 @@ class Lane:
         return max(0, free + ahead - held) if held < free or held * 2 < ahead else 0
 
     def reserve(self) -> bool:
-        """Make room for one first attempt that is about to be accepted, if it may come before all that is stored."""
-        if not self.is_open or self.slow or self.breaker.openings or self.first.more:
+        """Make room for one first attempt that is about to be accepted, if what is stored does not need it."""
+        if not self.is_open or self.slow or self.breaker.openings or self.first.backlog:
+            return False
+        if self.first.more and not self.wanted:
             return False
         if self.held + self.reserved >= self.limit - self.in_flight + self._ahead:
             return False
@@ -179,7 +191,7 @@ class Lane:
         for work in (self.retries, self.first):
             while work.held and self.held > max(1, self._slow_stock):
                 given.append(work.held.pop())
-                work.more = True
+                work.stocked()
         return given
 
     # -- how the receiver does -------------------------------------------------------------------------------

@@ -42,6 +42,17 @@ async def known(it: World) -> None:
     await it.clock.advance(1)
 
 
+def slowly(it: World, verb: Any) -> Any:
+    """A verb of the store whose answer takes its time."""
+
+    async def call(*arguments: Any, **more: Any) -> Any:
+        answer = await verb(*arguments, **more)
+        await it.clock.wait(asyncio.Event(), 0.003)
+        return answer
+
+    return call
+
+
 async def never(*_: Any, **__: Any) -> Any:
     """The store is not to be asked."""
     raise AssertionError("a claim")
@@ -157,17 +168,63 @@ def test_a_dispatcher_that_stops_takes_nothing(world: Callable[..., World]) -> N
     asyncio.run(go())
 
 
-def test_nothing_overtakes_what_is_stored_already(world: Callable[..., World]) -> None:
-    """While the store may have older deliveries for a hook, new ones queue up behind them."""
+def test_newcomers_queue_up_behind_a_backlog(world: Callable[..., World]) -> None:
+    """While more is stored for a hook than it was asked for, new deliveries wait behind that."""
+
+    async def go() -> None:
+        async with world() as it:
+            it.hook("h", concurrency=1)
+            await known(it)
+            it.sender.answer = lambda _: (0.1, 200)
+            await it.post(*["h"] * 60)
+            await it.clock.advance(0.5)
+            assert it.dispatcher.reserve(["h"]) is None
+            await it.clock.advance(10)
+            assert it.dispatcher.reserve(["h"]) is not None
+
+    asyncio.run(go())
+
+
+def test_what_is_stored_has_the_room_before_newcomers(world: Callable[..., World]) -> None:
+    """A delivery in the store that there is no room to claim is not kept there by those that come later."""
+
+    async def go() -> None:
+        async with world() as it:
+            it.hook("h", concurrency=1)
+            await known(it)
+            for _ in range(50):  # a quick receiver, for which much is held
+                await accept(it, "h")
+                await it.clock.advance(0.001)
+            it.sender.answer = lambda _: (0.2, 200)
+            assert await accept(it, *["h"] * 160) == 160
+            again = it.dispatcher.reserve(["h"])
+            assert again is not None
+            it.dispatcher.take(again, ())
+            it.dispatcher.wake(["h"])  # something is stored, and nothing is asked for while so many are held
+            assert it.dispatcher.reserve(["h"]) is None
+
+    asyncio.run(go())
+
+
+def test_one_crowded_moment_does_not_put_an_end_to_taking(world: Callable[..., World]) -> None:
+    """However quickly others follow, those that come after the crowd are taken as they are accepted again."""
 
     async def go() -> None:
         async with world() as it:
             it.hook("h")
             await known(it)
-            it.dispatcher.wake(["h"])
+            taking = it.dispatcher.reserve(["h"] * 500)
+            assert taking is not None
+            it.dispatcher.take(taking, [])
             assert it.dispatcher.reserve(["h"]) is None
-            await it.clock.advance(1)
-            assert it.dispatcher.reserve(["h"]) is not None
+            it.store.claim = slowly(it, it.store.claim)
+            taken = []
+            for _ in range(200):
+                taken.append(await accept(it, "h"))
+                it.dispatcher.wake(["h"])
+                await it.clock.advance(0.001)
+            assert sum(taken[:10]) < 10
+            assert sum(taken[100:]) == 100
 
     asyncio.run(go())
 

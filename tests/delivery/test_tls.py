@@ -181,3 +181,25 @@ def test_a_cancelled_handshake_leaves_no_trace_at_any_moment(
             assert not sender._open
 
     asyncio.run(go())
+
+
+def test_a_large_request_that_was_answered_early_keeps_no_connection(
+    listen: Any, open_sender: Callable[..., Any], request_to: Callable[..., Any], certificate: Path, tls_options: Any
+) -> None:
+    """TLS hides how much of a request has not left yet: the next one must not stand behind the rest of it."""
+
+    async def refuse(receiver: Any, reader: Any, writer: Any) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()
+        writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+        await asyncio.Event().wait()
+
+    async def go() -> None:
+        trusting = ssl.create_default_context(cafile=certificate)
+        async with listen(refuse, limit=1024, **tls_options) as receiver, open_sender(tls=trusting) as sender:
+            for _ in range(2):
+                request = request_to(f"https://127.0.0.1:{receiver.port}/", body=bytes(8_000_000), timeout_ms=2000)
+                assert (await sender.send(request)).status == 413
+            assert receiver.connections == 2
+
+    asyncio.run(go())

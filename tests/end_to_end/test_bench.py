@@ -15,8 +15,9 @@ ROOT = Path(__file__).parents[2]
 
 def test_end_to_end_measurement_reports_all_its_figures(tmp_path: Path) -> None:
     """A short run delivers each event once and reports rates, CPU, latency and statements, all of them plausible."""
+    options = ("--events=600", "--rounds=2", "--json")
     done = subprocess.run(
-        [sys.executable, str(ROOT / "bench/end_to_end.py"), "--events=600", "--rounds=2", "--json", f"--folder={tmp_path}"],
+        [sys.executable, str(ROOT / "bench/end_to_end.py"), *options, f"--folder={tmp_path}"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
