@@ -6,6 +6,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from reconciler.web.protocol import WIRE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,10 +27,11 @@ _PROBLEM = b"application/problem+json"
 class Answer:
     """A complete response as the two messages that ASGI wants, built once and sent any number of times.
 
-    `reason` is the code of a refusal: a closed set, fit for a metric's label.
+    `reason` is the code of a refusal: a closed set, fit for a metric's label. `whole` is the first message with the
+    response as it goes over the wire, for a server that takes it from there (`web.protocol`).
     """
 
-    __slots__ = ("body", "reason", "start")
+    __slots__ = ("body", "reason", "start", "whole")
 
     def __init__(
         self,
@@ -49,6 +53,8 @@ class Answer:
             ],
         }
         self.body: Message = {"type": "http.response.body", "body": body, "more_body": False}
+        lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in self.start["headers"]), b"\r\n", body]
+        self.whole: Message = {**self.start, WIRE: b"".join(lines)}
 
     @property
     def status(self) -> int:
@@ -59,7 +65,7 @@ class Answer:
 
 async def send_answer(send: Send, answer: Answer) -> None:
     """Send all of `answer`."""
-    await send(answer.start)
+    await send(answer.whole)
     await send(answer.body)
 
 

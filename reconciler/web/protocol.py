@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 if TYPE_CHECKING:
     import asyncio
     from asyncio.events import TimerHandle
 
-    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-__all__ = ["BoundedProtocol"]
+__all__ = ["WIRE", "BoundedProtocol"]
+
+WIRE = "reconciler.wire"
+"""Under this key a first message may hold its whole response as bytes, body included, made once for all times."""
 
 HEAD_S = 10.0
 """How long a request's head may take to arrive, and a new connection to begin one."""
@@ -49,6 +51,12 @@ class _GatheringTransport:
             self._call_soon(self.flush)
         self._waiting.append(data)
 
+    def write_at_once(self, data: bytes) -> None:
+        """Write what nothing follows."""
+        self.flush()
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
     def close(self) -> None:
         self.flush()
         self._transport.close()
@@ -63,6 +71,27 @@ class _GatheringTransport:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+
+class _Cycle(RequestResponseCycle):
+    """uvicorn's, with a short way for responses that are bytes already."""
+
+    is_whole = False
+
+    async def send(self, message: Any) -> None:
+        if self.is_whole:  # its body went with it
+            return
+        wire = message.get(WIRE)
+        if wire is None or not self.keep_alive or self.flow.write_paused or self.scope["method"] == "HEAD":
+            await super().send(message)
+            return
+        self.is_whole = True
+        if not self.disconnected:
+            self.response_started = self.response_complete = True
+            self.waiting_for_100_continue = False
+            self.message_event.set()
+            self.transport.write_at_once(wire)  # type: ignore[attr-defined] # it is a _GatheringTransport
+            self.on_response()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -129,6 +158,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._stop()
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.__class__ = _Cycle  # uvicorn does not ask which to make
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """As uvicorn has it, but for the timer."""
