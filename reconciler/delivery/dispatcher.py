@@ -7,6 +7,7 @@ turn ends when the answer is there; that its outcome becomes durable a moment la
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,7 @@ class Dispatcher:
         self._metrics = metrics
         self._attempted = attempted
         self._log = log.bind()  # once, for one line a delivery
+        self._tells_all = self._log.is_enabled_for(logging.DEBUG)
         self._rota = Rota(slots)
         if metrics is not None:
             metrics.in_flight.set_function(lambda: self._rota.in_flight)
@@ -279,6 +281,8 @@ class Dispatcher:
                 self._metrics.first_attempt_seconds.observe(max(0, record.started_ms - claim.created_ms) / 1000)
             if decision.error == "egress":
                 self._metrics.egress_refused("delivery")
+        if decision.status is DeliveryStatus.DELIVERED and not self._tells_all:
+            return
         line = {
             "delivery_id": claim.delivery_id,
             "event_id": claim.event_id,

@@ -6,6 +6,7 @@ verb of the store, one head for the answer.
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -85,6 +86,7 @@ class Ingest:
         self._metrics = services.metrics
         self._clock = services.clock
         self._log = log.bind()  # once, for one line a post
+        self._tells_all = self._log.is_enabled_for(logging.DEBUG)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_s = self._clock.monotonic_s()
@@ -197,13 +199,14 @@ class Ingest:
             if one.unmatched is not None:
                 entry["unmatched"] = one.unmatched
             entries.append(entry)
-            self._log.debug(
-                "event.accepted",
-                event_id=one.event_id,
-                type=event.type,
-                deliveries=one.deliveries,
-                duplicate=one.duplicate,
-            )
+            if self._tells_all:
+                self._log.debug(
+                    "event.accepted",
+                    event_id=one.event_id,
+                    type=event.type,
+                    deliveries=one.deliveries,
+                    duplicate=one.duplicate,
+                )
             if one.duplicate:
                 duplicates += 1
             else:
