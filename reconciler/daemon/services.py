@@ -102,6 +102,10 @@ class DaemonServices(Services):
     def breakers(self) -> Mapping[str, Tripped]:
         return self._dispatcher.breakers()
 
+    @property
+    def pauses(self) -> Mapping[str, int]:
+        return self._dispatcher.pauses()
+
     async def refresh(self) -> None:
         await self._live.follow_store()
 

@@ -108,7 +108,7 @@ class Dispatcher:
 
     def status(self) -> Mapping[str, int]:
         """What `reconcile status` shows of the workers."""
-        lanes, now_ms = self._intake.lanes, self._clock.now_ms()
+        lanes = self._intake.lanes
         states = Counter(tripped.state for tripped in self.breakers().values())
         return {
             "in_flight": self._rota.in_flight,
@@ -116,7 +116,7 @@ class Dispatcher:
             "claimed": self._intake.held,
             "unsettled": self._settler.unsettled,
             "slow_hooks": sum(lane.slow for lane in lanes),
-            "paused_hooks": sum(lane.throttled_until_ms > now_ms for lane in lanes),
+            "paused_hooks": len(self.pauses()),
             "open_breakers": states[BreakerState.OPEN],
             "half_open_breakers": states[BreakerState.HALF_OPEN],
             "faults": sum(self._faults.values()),
@@ -125,6 +125,10 @@ class Dispatcher:
     def breakers(self) -> Mapping[str, Tripped]:
         """The breakers that are not closed, by hook id."""
         return self._intake.breakers()
+
+    def pauses(self) -> Mapping[str, int]:
+        """Until when receivers asked to be left alone, by hook id; only of those that are enabled and not gone."""
+        return self._intake.pauses()
 
     def renew(self, hook_id: str) -> None:
         """The hook's receiver has answered a test well: whatever held its deliveries back here is forgotten."""

@@ -193,6 +193,12 @@ class Intake:
         found = ((lane.hook_id, lane.tripped(now_ms)) for lane in self._lanes.values())
         return {hook_id: tripped for hook_id, tripped in found if tripped is not None}
 
+    def pauses(self) -> dict[str, int]:
+        """Until when receivers asked to be left alone, by hook id; only of those that are enabled and not gone."""
+        now_ms = self._clock.now_ms()
+        found = ((lane.hook_id, lane.paused_until(now_ms)) for lane in self._lanes.values())
+        return {hook_id: until_ms for hook_id, until_ms in found if until_ms is not None}
+
     # -- lanes -----------------------------------------------------------------------------------------------
 
     def follow(self) -> None:

@@ -170,6 +170,15 @@ class Lane:
             return None
         return Tripped(self.breaker.state(now_ms), self.shut_since_ms, until_ms, self.breaker.failures)
 
+    def paused_until(self, now_ms: int) -> int | None:
+        """The end of the pause that the receiver asked for.
+
+        None without one, and for a hook that is disabled or gone: whatever opens it again ends the pause, too.
+        """
+        if not self.enabled or self.gone or self.throttled_until_ms <= now_ms:
+            return None
+        return self.throttled_until_ms
+
     def work(self, *, retry: bool) -> Work:
         """The work of one kind."""
         return self.retries if retry else self.first

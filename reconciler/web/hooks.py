@@ -50,10 +50,11 @@ class Hooks:
             and (wanted_type is None or resource.spec["type"] == wanted_type)
         ]
         observed = await self._services.store.observed(now_ms=self._services.clock.now_ms())
-        breakers = self._services.breakers
+        breakers, pauses = self._services.breakers, self._services.pauses
         items = [
-            hook_view(resource, observed.get(resource.id or ""), breakers.get(resource.id or ""))
+            hook_view(resource, observed.get(hook_id), breakers.get(hook_id), pauses.get(hook_id))
             for resource in found[:limit]
+            for hook_id in (resource.id or "",)
         ]
         return json_answer({"items": items, "next": items[-1]["address"] if len(found) > limit else None})
 
@@ -67,8 +68,9 @@ class Hooks:
             raise UnknownAddress(f"there is no webhook {address}")
         now_ms = self._services.clock.now_ms()
         observed = await self._services.store.observed(now_ms=now_ms)
-        tripped = self._services.breakers.get(resource.id or "")
-        return json_answer(hook_detail(resource, observed.get(resource.id or ""), tripped, now_ms=now_ms))
+        hook_id = resource.id or ""
+        tripped, paused_until_ms = self._services.breakers.get(hook_id), self._services.pauses.get(hook_id)
+        return json_answer(hook_detail(resource, observed.get(hook_id), tripped, paused_until_ms, now_ms=now_ms))
 
     async def test(self, call: Call) -> Answer:
         """A real request to an outgoing webhook, with the posted event or an example; a sync for a trigger."""

@@ -63,6 +63,7 @@ _HOOK = {
             }
         )
     ),
+    "paused_until": _maybe(_TIME),
 }
 
 _DELIVERY = {

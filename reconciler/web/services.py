@@ -103,6 +103,11 @@ class Services(Protocol):
         """The breakers that are not closed, by webhook id: what keeps deliveries back here and now."""
         ...
 
+    @property
+    def pauses(self) -> Mapping[str, int]:
+        """Until when receivers asked to be left alone (`Retry-After`), by webhook id: what keeps back, too."""
+        ...
+
     async def refresh(self) -> None:
         """Catch up with the store's state, because it turned out to have moved."""
         ...

@@ -60,8 +60,10 @@ def health_of(resource: Resource, observed: Observed | None, tripped: Tripped | 
     return "idle" if seen.last_delivered_ms is None and seen.last_called_ms is None else "healthy"
 
 
-def hook_view(resource: Resource, observed: Observed | None, tripped: Tripped | None = None) -> dict[str, Any]:
-    """A webhook as a row of a list. Its breaker is known to the daemon alone."""
+def hook_view(
+    resource: Resource, observed: Observed | None, tripped: Tripped | None = None, paused_until_ms: int | None = None
+) -> dict[str, Any]:
+    """A webhook as a row of a list. Its breaker, and a pause its receiver asked for, the daemon alone knows."""
     seen = observed or Observed(hook_id=resource.id or "")
     return {
         "address": resource.key.address,
@@ -78,6 +80,7 @@ def hook_view(resource: Resource, observed: Observed | None, tripped: Tripped | 
         "gone_since": maybe_iso(seen.gone_since_ms),
         "failing_since": maybe_iso(seen.failing_since_ms),
         "breaker": None if tripped is None else _breaker(tripped),
+        "paused_until": maybe_iso(paused_until_ms),
     }
 
 
@@ -92,11 +95,16 @@ def _breaker(tripped: Tripped) -> dict[str, Any]:
 
 
 def hook_detail(
-    resource: Resource, observed: Observed | None, tripped: Tripped | None = None, *, now_ms: int
+    resource: Resource,
+    observed: Observed | None,
+    tripped: Tripped | None = None,
+    paused_until_ms: int | None = None,
+    *,
+    now_ms: int,
 ) -> dict[str, Any]:
     """A webhook in full: its row, its specification (references as references) and what is known of its secret."""
     secret = resource.secret
-    detail = hook_view(resource, observed, tripped)
+    detail = hook_view(resource, observed, tripped, paused_until_ms)
     detail["spec"] = dict(resource.spec)
     if secret is None:
         detail["secret"] = {"source": "reference"}

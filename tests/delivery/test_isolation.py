@@ -173,6 +173,76 @@ def test_retry_after_is_heeded_instead_of_the_breaker(world: World) -> None:
     asyncio.run(go())
 
 
+def test_a_pause_is_told_until_it_ends(world: World) -> None:
+    """Only the hook whose receiver asked, with the end it asked for, and no longer than that."""
+
+    async def go() -> None:
+        async with world() as it:
+            it.hook("a", concurrency=1)
+            it.hook("b")
+            it.sender.answer = lambda request: (
+                Reply(status=429, headers=(("Retry-After", "300"),), body=b"") if host_of(request) == "a" else 500
+            )
+            start_ms = it.clock.now_ms()
+            await it.post("a", "b")
+            await it.clock.advance(299)
+            assert it.dispatcher.pauses() == {"a": start_ms + 300_000}
+            assert it.dispatcher.status()["paused_hooks"] == 1
+            it.sender.answer = lambda _: 200
+            await it.clock.advance(2)
+            assert it.dispatcher.pauses() == {}
+            assert it.dispatcher.status()["paused_hooks"] == 0
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("change", ["url", "enabled", "test"])
+def test_a_fresh_start_ends_a_pause(world: World, change: str) -> None:
+    """Another URL, disabling and enabling, a test that succeeded: nothing is told any more, and what waits goes."""
+
+    async def go() -> None:
+        async with world() as it:
+            it.hook("a", concurrency=1)
+            it.sender.answer = lambda _: Reply(status=503, headers=(("Retry-After", "300"),), body=b"")
+            await it.post("a", "a", "a")
+            await it.clock.advance(1)
+            assert set(it.dispatcher.pauses()) == {"a"}
+            it.sender.answer = lambda _: 200
+            if change == "url":
+                it.hook("a", url=Template.parse("https://a.example/elsewhere"))
+            elif change == "enabled":
+                it.hook("a", enabled=False)
+                it.dispatcher.wake()
+                await it.clock.advance(1)
+                assert it.dispatcher.pauses() == {}
+                it.hook("a", enabled=True)
+            else:
+                it.dispatcher.renew("a")
+            it.dispatcher.wake()
+            await it.clock.advance(3)
+            assert it.dispatcher.pauses() == {}
+            assert it.count(DELIVERED) == 2  # the one that was answered so keeps to its own time
+
+    asyncio.run(go())
+
+
+def test_a_receiver_that_wants_nothing_any_more_asks_for_no_pause(world: World) -> None:
+    """The 410 is what its deliveries wait for, so the pause from before it is not told."""
+
+    async def go() -> None:
+        async with world() as it:
+            it.hook("a", concurrency=2)
+            answers = iter([(0.5, Reply(status=503, headers=(("Retry-After", "300"),), body=b"")), (1, 410)])
+            it.sender.answer = lambda _: next(answers)
+            await it.post("a", "a")
+            await it.clock.advance(0.7)
+            assert set(it.dispatcher.pauses()) == {"a"}
+            await it.clock.advance(1)
+            assert it.dispatcher.pauses() == {}
+
+    asyncio.run(go())
+
+
 @pytest.mark.parametrize("change", ["url", "enabled", "test"])
 def test_a_fresh_start_forgets_an_open_breaker(world: World, change: str) -> None:
     """Another URL, disabling and enabling, a test that succeeded: the hook is taken up at once."""

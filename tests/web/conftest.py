@@ -114,6 +114,7 @@ class RealServices(Services):
         self._metrics = Metrics()
         self.gone_hooks: set[str] = set()
         self.tripped: dict[str, Tripped] = {}
+        self.paused: dict[str, int] = {}
         self.deliveries_woken: list[set[str]] = []
         self.syncs_woken = 0
         self.sender = FakeSender()
@@ -157,6 +158,10 @@ class RealServices(Services):
     @property
     def breakers(self) -> Mapping[str, Tripped]:
         return self.tripped
+
+    @property
+    def pauses(self) -> Mapping[str, int]:
+        return self.paused
 
     async def refresh(self) -> None:
         self.refreshes += 1

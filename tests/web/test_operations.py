@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import jsonschema
 import pytest
 
 from reconciler.errors import GuardRefused, PlanStale, StateUnreadable, StoreLocked, StoreUnavailable
@@ -36,6 +37,13 @@ EVENT = {
     },
 }
 TOKENS = {"admin": "admin-token-1", "ingest": "ingest-token-2", "read": "read-token-3"}
+
+
+def is_described(name: str, value: Any) -> bool:
+    """Whether the value is what the description says of this component, and has no property that it does not name."""
+    reference = {"$ref": f"#/components/schemas/{name}", "unevaluatedProperties": False}
+    validator = jsonschema.Draft202012Validator({"components": build_document()["components"], **reference})
+    return validator.is_valid(value)
 
 
 async def deliver(web: Any, status: DeliveryStatus, count: int = 1) -> list[str]:
@@ -280,6 +288,22 @@ def test_a_breaker_shows_in_health_in_plans_and_in_metrics(web: Callable[..., No
         assert 'reconciler_breakers{state="open"} 0.0' in text
         closed = len(web.services.snapshot.outgoing) - 1
         assert f'reconciler_breakers{{state="closed"}} {closed}.0' in text
+
+    web(body)
+
+
+def test_a_pause_shows_at_its_webhook(web: Callable[..., None]) -> None:
+    """In the list and alone, until when its receiver wants to be left alone; null for everybody else."""
+
+    async def body(web: Any) -> None:
+        until_ms = web.services.clock.now_ms() + 60_000
+        web.services.paused = {await web.services.hook_id("support/new-chat"): until_ms}
+        items = (await web.get("/api/v1/hooks")).json["items"]
+        told = {item["address"]: item["paused_until"] for item in items}
+        assert told == {**dict.fromkeys(told), "support/new-chat": iso(until_ms)}
+        assert all(is_described("Hook", item) for item in items)
+        assert (await web.get("/api/v1/hooks/support/new-chat")).json["paused_until"] == iso(until_ms)
+        assert (await web.get("/api/v1/hooks/support/new-chat-too")).json["paused_until"] is None
 
     web(body)
 
