@@ -76,8 +76,8 @@ def retry(*, delivery_id: str | None, yes: bool, format_: str, server: str, stor
 
     Either one delivery by its ID, or all that match a filter: their number is shown, and asked about, first.
     Interrupted, it can be run again and goes on with the rest. What is delivered again waits behind first attempts.
-    Where a webhook lets nothing out now, because its breaker is open, it is gone or disabled, that is said.
-    Exits 3 if only a part of them could be put back.
+    Where a webhook lets nothing out now, because its breaker is open, its receiver asked for a pause, or it is gone
+    or disabled, that is said. Exits 3 if only a part of them could be put back.
     """
     from reconciler.cli.client import Client
 
@@ -153,6 +153,11 @@ def _why_held_back(held: Mapping[str, Any]) -> str:
             return (
                 f"{hook}: its breaker is open, nothing is sent before {held['until']}; "
                 f"once the receiver is mended, `reconcile test {hook}` lets everything go at once"
+            )
+        case "retry-after":
+            return (
+                f"{hook}: its receiver asked to be left alone, nothing is sent before {held['until']}; "
+                f"if it is well before that, a good `reconcile test {hook}` lets everything go at once"
             )
         case "gone":
             return f"{hook}: its receiver answered 410, nothing is sent until `reconcile test {hook}` gets a 2xx"

@@ -120,15 +120,22 @@ class Deliveries:
     def _held_back(self, hook_id: str) -> dict[str, Any] | None:
         services = self._services
         hook, tripped = services.snapshot.outgoing.get(hook_id), services.breakers.get(hook_id)
+        paused_until_ms = services.pauses.get(hook_id)
         if hook is None:
             return None
         if not hook.enabled:
             return {"hook": hook.address, "reason": "disabled", "until": None}
         if hook_id in services.gone:
             return {"hook": hook.address, "reason": "gone", "until": None}
+        waits = []
         if tripped is not None and tripped.state is BreakerState.OPEN:
-            return {"hook": hook.address, "reason": "breaker-open", "until": iso(tripped.until_ms)}
-        return None
+            waits.append((tripped.until_ms, "breaker-open"))
+        if paused_until_ms is not None:
+            waits.append((paused_until_ms, "retry-after"))
+        if not waits:
+            return None
+        until_ms, reason = max(waits)  # what lasts longer is what is waited for
+        return {"hook": hook.address, "reason": reason, "until": iso(until_ms)}
 
     async def _redeliver(self, which: DeliveryFilter, limit: int) -> Counter[str]:
         """Put back up to `limit`, batch by batch, waking the dispatcher for each; how many of which webhook."""

@@ -199,7 +199,7 @@ SCHEMAS: dict[str, Any] = {
                 "items": _object(
                     {
                         "hook": _TEXT,
-                        "reason": {"enum": ["disabled", "gone", "breaker-open"]},
+                        "reason": {"enum": ["disabled", "gone", "breaker-open", "retry-after"]},
                         "until": _maybe(_TIME),
                     }
                 ),

@@ -413,7 +413,7 @@ def test_many_are_put_back_in_batches(reconcile: Callable[..., Any], daemon: Any
 
 
 def test_a_retry_that_will_wait_says_for_what(reconcile: Callable[..., Any], daemon: Any) -> None:
-    """An open breaker, a 410 and a disabled webhook are named once each, with what helps."""
+    """An open breaker, a pause, a 410 and a disabled webhook are named once each, with what helps."""
     shut = {"hook": "b/shut", "reason": "breaker-open", "until": "2026-03-10T12:05:00.000Z"}
     gone, off = ({"hook": f"b/{reason}", "reason": reason, "until": None} for reason in ("gone", "disabled"))
 
@@ -426,6 +426,11 @@ def test_a_retry_that_will_wait_says_for_what(reconcile: Callable[..., Any], dae
     assert said.out == "1 delivery will be delivered again.\n"
     assert "b/shut: its breaker is open, nothing is sent before 2026-03-10T12:05:00.000Z" in said.err
     assert "`reconcile test b/shut`" in said.err
+
+    daemon.answers = [answer(1, {**shut, "hook": "b/busy", "reason": "retry-after"})]
+    said = reconcile("retry", "d-1")
+    assert "b/busy: its receiver asked to be left alone, nothing is sent before 2026-03-10T12:05:00.000Z" in said.err
+    assert "`reconcile test b/busy`" in said.err
 
     daemon.answers = [counts(1000, 0), answer(1000, shut, gone), answer(500, shut, off)]
     said = reconcile("retry", "--error", "timeout", "--yes")

@@ -468,7 +468,10 @@ def test_one_delivery_is_retried_under_its_id(web: Callable[..., None]) -> None:
 
 
 def test_a_retry_says_which_webhook_lets_nothing_out(web: Callable[..., None]) -> None:
-    """A breaker that is open, a 410 and a disabled webhook hold back what is put back; a half-open one does not."""
+    """An open breaker, a pause, a 410 and a disabled webhook hold back what is put back; a half-open one does not.
+
+    Of a breaker and a pause the one that lasts longer is named.
+    """
 
     async def body(web: Any) -> None:
         services = web.services
@@ -478,7 +481,9 @@ def test_a_retry_says_which_webhook_lets_nothing_out(web: Callable[..., None]) -
 
         async def held_back(**more: Any) -> Any:
             await deliver(web, DeliveryStatus.EXHAUSTED)
-            return (await web.post("/api/v1/deliveries/retry", more)).json["held_back"]
+            answer = (await web.post("/api/v1/deliveries/retry", more)).json
+            assert is_described("Retried", answer)
+            return answer["held_back"]
 
         services.tripped = {hook_ids["new-chat"]: Tripped(BreakerState.HALF_OPEN, 0, until_ms, 10)}
         assert await held_back() == []
@@ -486,6 +491,14 @@ def test_a_retry_says_which_webhook_lets_nothing_out(web: Callable[..., None]) -
         assert await held_back() == [waits]
         assert await held_back(dry_run=True) == []
         assert await held_back(hook="support/new-chat-too") == []
+        services.paused = {hook_ids["new-chat"]: until_ms - 1}
+        assert await held_back() == [waits]
+        services.paused = {hook_ids["new-chat"]: until_ms + 1}
+        paused = {"hook": "support/new-chat", "reason": "retry-after", "until": iso(until_ms + 1)}
+        assert await held_back() == [paused]
+        services.tripped = {}
+        assert await held_back() == [paused]
+        services.tripped, services.paused = {hook_ids["new-chat"]: Tripped(BreakerState.OPEN, 0, until_ms, 10)}, {}
         services.gone_hooks.add(hook_ids["new-chat-too"])
         gone = {"hook": "support/new-chat-too", "reason": "gone", "until": None}
         assert await held_back() == [waits, gone]
