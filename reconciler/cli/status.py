@@ -24,6 +24,7 @@ _REMEDIES = {
     "breaker-open": "it is probed by itself; once it is mended: reconcile test {}",
     "failing": "see: reconcile deliveries --hook {}",
 }
+_PAUSED = "asked to be left alone until {1}; clears by itself, or by a good reconcile test {0}"
 
 
 @command("status", examples=("reconcile status", "reconcile status --json | jq .queue"))
@@ -41,7 +42,7 @@ def status(format_: str, server: str, store: str) -> None:
         return
     print_fields(dict(_lines(found, client.address)))
     hooks, files = found.get("hooks", {}), found.get("files", {})
-    _print_part(_attention(hooks.get("attention", ()), hooks.get("health", {})))
+    _print_part(_attention(hooks.get("attention", ()), hooks.get("attention_count", 0)))
     _print_part(_problems(files.get("problems", ())))
     if found.get("waiting_for_approval"):
         _print_part(_waiting(found["waiting_for_approval"], store))
@@ -137,8 +138,8 @@ def _size(size: int) -> str:
 # -- what wants attention --------------------------------------------------------------------------------------
 
 
-def _attention(unwell: Any, health: Mapping[str, int]) -> Iterator[str]:
-    """Webhooks that are gone, held back or failing, and what helps."""
+def _attention(unwell: Any, count: int) -> Iterator[str]:
+    """Webhooks that are gone, held back or failing, and what helps; `count` is how many there are."""
     if not unwell:
         return
     yield "not well:"
@@ -146,9 +147,10 @@ def _attention(unwell: Any, health: Mapping[str, int]) -> Iterator[str]:
     for one in unwell[:_LISTED_MAX]:
         since = f" since {one['since']}" if one.get("since") else ""
         waiting = f", {one['waiting']:,} waiting" if one.get("waiting") else ""
-        remedy = _REMEDIES.get(one["health"], "").format(one["address"])
+        until = one.get("paused_until")  # why nothing goes out, whatever the health
+        remedy = (_PAUSED if until else _REMEDIES.get(one["health"], "")).format(one["address"], until)
         yield f"  {one['address'].ljust(width)}  {one['health']}{since}{waiting}; {remedy}"
-    more = sum(health.get(word, 0) for word in _REMEDIES) - min(len(unwell), _LISTED_MAX)
+    more = count - min(len(unwell), _LISTED_MAX)
     if more > 0:
         yield f"  and {more:,} more: reconcile hooks"
 

@@ -29,7 +29,8 @@ _CHANGES_MAX: Final = 100
 _ATTENTION_MAX: Final = 100
 """Changes that wait and webhooks that are not well, listed in the document; the counts are of all."""
 _UNWELL: Final = ("gone", "breaker-open", "failing")
-"""What wants attention, the worst first."""
+"""What wants attention, the worst first; after it the webhooks that do well, but whose receivers want a pause."""
+_RANK: Final = {word: rank for rank, word in enumerate(_UNWELL)}
 
 
 class StatusDocument:
@@ -78,20 +79,31 @@ class StatusDocument:
     async def _health(self, now_ms: int) -> dict[str, Any]:
         """How many webhooks are well and not, and which are not."""
         state, observed = await self._store.read_state(), await self._store.observed(now_ms=now_ms)
-        tripped = self._dispatcher.breakers()
+        tripped, pauses = self._dispatcher.breakers(), self._dispatcher.pauses()
         health: Counter[str] = Counter()
         unwell = []
         for resource in webhooks(state):
-            seen, breaker = observed.get(resource.id or ""), tripped.get(resource.id or "")
+            hook_id = resource.id or ""
+            seen, breaker, paused_until_ms = observed.get(hook_id), tripped.get(hook_id), pauses.get(hook_id)
             word = health_of(resource, seen, breaker)
             health[word] += 1
-            if word in _UNWELL and seen is not None:
+            if (word in _UNWELL or paused_until_ms is not None) and seen is not None:
                 since_ms = seen.gone_since_ms if word == "gone" else seen.failing_since_ms
                 since = maybe_iso(since_ms if breaker is None else breaker.since_ms)
-                one = {"address": resource.key.address, "health": word, "since": since, "waiting": seen.waiting}
+                one = {
+                    "address": resource.key.address,
+                    "health": word,
+                    "since": since,
+                    "waiting": seen.waiting,
+                    "paused_until": maybe_iso(paused_until_ms),
+                }
                 unwell.append(one)
-        unwell.sort(key=lambda one: _UNWELL.index(str(one["health"])))
-        return {"health": dict(sorted(health.items())), "attention": unwell[:_ATTENTION_MAX]}
+        unwell.sort(key=lambda one: _RANK.get(str(one["health"]), len(_RANK)))
+        return {
+            "health": dict(sorted(health.items())),
+            "attention": unwell[:_ATTENTION_MAX],
+            "attention_count": len(unwell),
+        }
 
 
 def _following(following: Following) -> dict[str, Any]:

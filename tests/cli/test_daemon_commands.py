@@ -537,8 +537,16 @@ def test_status_says_what_is_not_well_and_what_helps(reconcile: Callable[..., An
             "health": {"healthy": 37, "gone": 1, "failing": 3},
             "attention": [
                 {"address": "b/left", "health": "gone", "since": "2026-01-02T03:04:05.000Z", "waiting": 12},
-                {"address": "b/poorly", "health": "failing", "since": None, "waiting": 0},
+                {"address": "b/poorly", "health": "failing", "since": None, "waiting": 0, "paused_until": None},
+                {
+                    "address": "b/busy",
+                    "health": "healthy",
+                    "since": None,
+                    "waiting": 3,
+                    "paused_until": "2026-03-10T12:05:00.000Z",
+                },
             ],
+            "attention_count": 5,
         },
         "files": {
             "outcome": "invalid",
@@ -584,6 +592,10 @@ def test_status_says_what_is_not_well_and_what_helps(reconcile: Callable[..., An
             " change its url, or try it again: reconcile test b/left"
         ),
         "  b/poorly  failing; see: reconcile deliveries --hook b/poorly",
+        (
+            "  b/busy    healthy, 3 waiting; asked to be left alone until 2026-03-10T12:05:00.000Z;"
+            " clears by itself, or by a good reconcile test b/busy"
+        ),
         "  and 2 more: reconcile hooks",
         "",
         "problems of the files, which change nothing until they are mended:",

@@ -42,12 +42,16 @@ class Received:
 class Receiver:
     """An HTTP receiver on loopback that keeps what it gets. `answers` are statuses for the next requests.
 
+    429 and 503 ask to be left alone for `retry_after_s`, if that is set. Paths in `held` have to wait for `release`.
     Requests to a path that is refused are answered so and take none of them.
     """
 
     def __init__(self) -> None:
         self.requests: list[Received] = []
         self.answers: list[int] = []
+        self.retry_after_s: int | None = None
+        self.held: set[str] = set()
+        self.release = threading.Event()
         self._refused: dict[str, int] = {}
         self._changed = threading.Condition()
         receiver = self
@@ -72,7 +76,11 @@ class Receiver:
                     if not status:
                         status = receiver.answers.pop(0) if receiver.answers else 200
                     receiver._changed.notify_all()
+                if self.path in receiver.held:
+                    receiver.release.wait(PATIENCE_S)
                 self.send_response(status)
+                if status in (429, 503) and receiver.retry_after_s is not None:
+                    self.send_header("retry-after", str(receiver.retry_after_s))
                 self.send_header("content-length", "2")
                 self.end_headers()
                 self.wfile.write(b"ok")
