@@ -184,6 +184,8 @@ class Dispatcher:
             worker.add_done_callback(self._workers.discard)
 
     def _next_turn(self) -> Turn | None:
+        if not self._rota.is_awaited:
+            return None
         self._intake.follow()
         while not self._stopping and not self._settler.is_stuck:
             turn = self._rota.take()

@@ -83,6 +83,12 @@ class Rota:
         """How many turns have been taken and not ended."""
         return self._quick.in_flight + self._slow.in_flight
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether any hook waits for a turn; it need not be one that could be had."""
+        quick, slow = self._quick.queues, self._slow.queues
+        return bool(quick[False] or quick[True] or slow[False] or slow[True])
+
     def offer(self, lane: Lane) -> None:
         """Put the hook in the queue for each kind of work that it could start now."""
         if lane.slow is not lane.filed_slow:
@@ -119,8 +125,6 @@ class Rota:
         lane.filed_slow = lane.slow
 
     def _take_from(self, share: _Share) -> Turn | None:
-        if not (share.queues[False] or share.queues[True]):
-            return None
         share.turns += 1
         retries_turn = share.turns % RETRY_TURN == 0
         for retry in (retries_turn, not retries_turn):
