@@ -99,28 +99,18 @@ def _conclude(
         reply=reply,
         error=failure.error if failure is not None else None,
     )
-    headers, body = _kept(reply, hook) if reply is not None else ("", b"")
-    record = Attempt(
-        number=claim.attempt,
-        round=claim.round,
-        started_ms=timing.started_ms,
-        duration_ms=timing.duration_ms,
-        status=reply.status if reply is not None else None,
-        error=failure.error if failure is not None else None,
-        message=scrub(failure.message, hook.scrub) if failure is not None else "",
-        headers=headers,
-        body=body,
-    )
+    started_ms, duration_ms, _ = timing
+    if reply is not None:
+        headers, body = _kept(reply, hook)
+        record = Attempt(claim.attempt, claim.round, started_ms, duration_ms, reply.status, None, "", headers, body)
+    else:
+        assert failure is not None
+        message = scrub(failure.message, hook.scrub)
+        record = Attempt(claim.attempt, claim.round, started_ms, duration_ms, None, failure.error, message)
     settlement = Settlement(
-        delivery_id=claim.delivery_id,
-        fence=claim.fence,
-        status=decision.status,
-        due_ms=decision.due_ms,
-        attempt=record,
-        error=decision.error,
-        gone=decision.gone,
+        claim.delivery_id, claim.fence, decision.status, decision.due_ms, record, decision.error, decision.gone
     )
-    return Attempted(claim=claim, decision=decision, settlement=settlement, record=record)
+    return Attempted(claim, decision, settlement, record)
 
 
 def _kept(reply: Reply, hook: OutgoingHook) -> tuple[str, bytes]:

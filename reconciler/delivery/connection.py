@@ -209,7 +209,7 @@ class Connection(asyncio.Protocol):
             self.close()
         if answer is not None and not answer.done():
             body = b"".join(self._body)[:BODY_BYTES_KEPT]
-            answer.set_result(Reply(status=self._status, headers=headers, body=body))
+            answer.set_result(Reply(self._status, headers, body))
 
     @property
     def _is_all_sent(self) -> bool:

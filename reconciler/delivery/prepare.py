@@ -68,8 +68,7 @@ def prepare(
         standard_webhooks=hook.standard_webhooks,
         test=test,
     )
-    request = Request(method=method, url=url, headers=tuple(headers), body=body, timeout_ms=hook.timeout_ms)
-    return Prepared(request=request, unresolved=tuple(filling.unresolved))
+    return Prepared(Request(method, url, tuple(headers), body, hook.timeout_ms), tuple(filling.unresolved))
 
 
 class _Filling:

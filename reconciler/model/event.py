@@ -79,12 +79,8 @@ def check(value: object, *, now_iso: str) -> Posted | list[EventProblem]:
     if payload is None:
         return list(_problems(value))
     if shape.is_sync:
-        return Posted(
-            id=event_id, type=shape.type, payload=payload, bot=payload["bot"], data_source=payload["dataSource"]
-        )
-    return Posted(
-        id=event_id, type=shape.type, payload=payload, bot=payload["conversation"]["botId"], data_source=None
-    )
+        return Posted(event_id, shape.type, payload, payload["bot"], payload["dataSource"])
+    return Posted(event_id, shape.type, payload, payload["conversation"]["botId"], None)
 
 
 def check_results(value: object) -> list[EventProblem]:

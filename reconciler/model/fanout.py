@@ -101,25 +101,19 @@ def _event(
         if posted.data_source is not None and source is None:
             unmatched = "dataSource"
         address = source.address if source is not None else None
-        deliveries = tuple(
+        found = [
             NewDelivery(new_id(), hook.id)
             for hook in bot.hooks.get(posted.type, ())
             if hook.enabled and (hook.data_source is None or hook.data_source == address) and hook.id not in gone
-        )
+        ]
+        deliveries = tuple(found)
     payload = payload_bytes(
         posted,
         bot_name=bot.name if bot is not None else None,
         data_source_name=source.name if source is not None else None,
         encode=encode,
     )
-    return NewEvent(
-        id=posted.id or new_id(),
-        type=posted.type.value,
-        payload=payload,
-        received_ms=received_ms,
-        deliveries=deliveries,
-        unmatched=unmatched,
-    )
+    return NewEvent(posted.id or new_id(), posted.type.value, payload, received_ms, deliveries, unmatched)
 
 
 def _find_bots(snapshot: Snapshot, text: str) -> tuple[Bot, ...]:

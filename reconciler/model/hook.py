@@ -39,6 +39,8 @@ Method: TypeAlias = Literal["POST", "PUT", "PATCH", "GET", "DELETE"]
 class EventType(StrEnum):
     """The webhook types, in catalog order. SYNC_TRIGGER is the only incoming one."""
 
+    __hash__ = str.__hash__  # an enum's own is written in Python, and looked up for each event
+
     SYNC_TRIGGER = "sync.trigger"
     SYNC_SUCCESS = "sync.success"
     SYNC_FAILURE = "sync.failure"

@@ -42,6 +42,8 @@ __all__ = ["Compiled", "Rendered", "Site", "compile_parts", "is_json", "path_sta
 class Site(Enum):
     """Where a template stands, which decides how its tokens are encoded."""
 
+    __hash__ = object.__hash__  # an enum's own is written in Python, and looked up for each delivery
+
     URL = "url"
     HEADER = "header"
     JSON = "json"

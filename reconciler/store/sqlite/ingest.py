@@ -140,14 +140,6 @@ def _add_deliveries(session: Session, offer: Offer, event_n: int, rows: list[Any
 
 def first_claim(event: NewEvent, delivery_id: str, hook_id: str, owner: str) -> Claim:
     """The first claim on one of an event's deliveries."""
-    return Claim(
-        delivery_id=delivery_id,
-        hook_id=hook_id,
-        event_id=event.id,
-        event_type=event.type,
-        payload=event.payload,
-        attempt=1,
-        round=1,
-        created_ms=event.received_ms,
-        fence=Fence(1, owner),
-    )
+    attempt = round_ = 1
+    fence = Fence(1, owner)
+    return Claim(delivery_id, hook_id, event.id, event.type, event.payload, attempt, round_, event.received_ms, fence)
