@@ -2,9 +2,9 @@
 
 The whole way: an event is posted over HTTP, is durably accepted, signed, delivered to a receiver, and the outcome is
 recorded. The limit, taken in the same run with the same load: a bare Starlette route that parses the same event, and
-a bare aiohttp loop that signs and posts the same body; their CPU seconds added. They take turns with the daemon, and
-the medians of the rounds count, the share's of each round's own two figures. Poster and receiver are processes of
-their own. Needs about a minute and nothing but loopback.
+a bare aiohttp loop that signs and posts the same body; their CPU seconds added. They take turns with the daemon, each
+warmed up by a tenth of the events that then count; the medians of the rounds are told, the share's of each round's
+own two figures. Poster and receiver are processes of their own. Needs about a minute and nothing but loopback.
 """
 
 from __future__ import annotations
@@ -307,16 +307,16 @@ def main() -> None:
     events = options.events
 
     warm_up, paced = events // 10, events // 3
-    sink = Sink(warm_up + options.rounds * events + paced, folder)
+    sink = Sink(options.rounds * (warm_up + events) + paced, folder)
     daemon = Daemon(folder / "daemon", deliveries_to(sink))
-    deliver(daemon, sink, warm_up)
     rounds = []
-    first = warm_up
+    first = 0
     for _ in range(options.rounds):
         ingest, sending = limit_of_ingest(events), limit_of_sending(events)
-        whole, _ = deliver(daemon, sink, events, first=first)
+        deliver(daemon, sink, warm_up, first=first)
+        whole, _ = deliver(daemon, sink, events, first=first + warm_up)
         rounds.append(Round(whole=whole, ingest=ingest, sending=sending))
-        first += events
+        first += warm_up + events
     half = round(median(rounds, lambda one: one.whole.rate) / 2)
     latency = measure_latency(daemon, sink, first=first, events=paced, rate=half, folder=folder)
     daemon.stop()

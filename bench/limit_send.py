@@ -9,10 +9,14 @@ import hashlib
 import hmac
 import os
 import time
+from typing import TYPE_CHECKING
 
 import aiohttp
 import uvloop
 from wire import event, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 KEY = bytes(range(32))
@@ -44,22 +48,27 @@ async def main() -> None:
     parser.add_argument("--in-flight", type=int, required=True)
     options = parser.parse_args()
     head, tail = event(0)
-    numbers = iter(range(options.events))
+    warm_up = options.events // 10
     url = f"http://127.0.0.1:{options.port}/hooks/0"
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
 
-        async def post_on() -> None:
+        async def post_on(numbers: Iterator[int]) -> None:
             for number in numbers:
                 body = head + b"%08d" % number + tail
                 async with session.post(url, data=body, headers=signed(body), allow_redirects=False) as answer:
                     await answer.read()
                     assert answer.status == 200
 
+        async def post(events: int) -> None:
+            numbers = iter(range(events))
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(options.in_flight):
+                    tasks.create_task(post_on(numbers))
+
+        await post(warm_up)
         started, cpu = time.monotonic(), os.times()
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(options.in_flight):
-                tasks.create_task(post_on())
+        await post(options.events)
         spent = os.times()
         tell(
             {
