@@ -140,11 +140,12 @@ class Metrics:
             bounds=_FAST_S,
             registry=registry,
         )
-        self._triggers = _ByLabel(
-            Counter(
-                "reconciler_triggers", "Calls of trigger URLs by what came of them.", ["outcome"], registry=registry
-            ),
+        self._triggers = counting.Counts(
+            "reconciler_triggers",
+            "Calls of trigger URLs by what came of them.",
+            "outcome",
             TRIGGERS,
+            registry=registry,
         )
 
     def _make_deliveries(self) -> None:
@@ -284,7 +285,7 @@ class Metrics:
 
     def triggered(self, outcome: str) -> None:
         """Count a trigger's call: `queued`, `joined`, `disabled`, `not_found`, `too_large`, `unavailable` …."""
-        self._triggers[outcome].inc()
+        self._triggers.add(outcome)
 
     def attempted(self, outcome: str, duration_s: float) -> None:
         """Count one request and how long it took; `outcome` comes from `outcome_class`."""

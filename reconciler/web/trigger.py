@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -74,6 +75,7 @@ class Trigger:
         self._count = services.metrics.triggered
         self._calls = Calls(services)
         self._log = log.bind()  # once, for one line a call
+        self._tells_all = self._log.is_enabled_for(logging.DEBUG)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         hook_id, secret = _credentials(scope)
@@ -144,10 +146,9 @@ class Trigger:
     ) -> None:
         """Count, tell (never the URL: it is the password), answer. What is not known is not named either."""
         self._count(outcome)
-        if hook is None:
-            self._log.debug("trigger.called", outcome=outcome)
-        else:
-            self._log.debug("trigger.called", outcome=outcome, hook_id=hook.id, hook=hook.address, sync_id=sync_id)
+        if self._tells_all:
+            known = {} if hook is None else {"hook_id": hook.id, "hook": hook.address, "sync_id": sync_id}
+            self._log.debug("trigger.called", outcome=outcome, **known)
         await send_answer(send, answer)
 
 
@@ -166,12 +167,11 @@ class Calls:
         """Queue a sync as `queue_sync` does."""
         key = hook.id, snapshot.serial
         line = self._lines.get(key)
-        loop = asyncio.get_running_loop()
         if line is None:
             line = self._lines[key] = _Line(snapshot, hook)
-            line.task = loop.create_task(self._store(key, line))
+            line.task = line.loop.create_task(self._store(key, line))
         line.body = body
-        caller: asyncio.Future[SyncTicket] = loop.create_future()
+        caller: asyncio.Future[SyncTicket] = line.loop.create_future()
         line.callers.append(caller)
         return caller
 
@@ -197,9 +197,10 @@ class Calls:
 class _Line:
     """Who waits for the store to take a sync of one trigger, and what the last of them said."""
 
-    __slots__ = ("body", "callers", "hook", "snapshot", "task")
+    __slots__ = ("body", "callers", "hook", "loop", "snapshot", "task")
 
     def __init__(self, snapshot: Snapshot, hook: TriggerHook) -> None:
+        self.loop = asyncio.get_running_loop()
         self.snapshot = snapshot
         self.hook = hook
         self.body = b""
@@ -211,6 +212,7 @@ def _answer_each(
     callers: list[asyncio.Future[SyncTicket]], *, ticket: SyncTicket | None = None, error: Exception | None = None
 ) -> None:
     """Tell those who still wait; only the first of them can have started the sync."""
+    others = ticket and ticket._replace(joined=True)
     for caller in callers:
         if not caller.done():
             if ticket is not None:
@@ -218,7 +220,7 @@ def _answer_each(
             else:
                 assert error is not None
                 caller.set_exception(error)
-        ticket = ticket and ticket._replace(joined=True)
+        ticket = others
 
 
 async def queue_sync(
