@@ -44,6 +44,7 @@ __all__ = [
     "Observed",
     "Page",
     "Pruned",
+    "Retention",
     "Stats",
     "Store",
 ]
@@ -156,6 +157,17 @@ class Pruned(NamedTuple):
     deliveries: int
     events: int
     expired: int
+
+
+class Retention(NamedTuple):
+    """What pruning leaves; see `Store.prune`."""
+
+    ended_before_ms: int
+    parked: frozenset[str]
+    parked_before_ms: int
+    keep: int
+    limit: int
+    now_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

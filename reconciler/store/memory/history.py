@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from reconciler.model.delivery import Delivery, DeliveryStatus
 from reconciler.store.memory.contents import DAY_HOURS, HOUR_MS
@@ -11,19 +11,9 @@ from reconciler.store.port import Observed, Pruned
 
 if TYPE_CHECKING:
     from reconciler.store.memory.contents import Contents, Hook, Row
+    from reconciler.store.port import Retention
 
-__all__ = ["Retention", "observed", "prune", "shown"]
-
-
-class Retention(NamedTuple):
-    """What is kept; see the port's `prune`."""
-
-    ended_before_ms: int
-    parked: frozenset[str]
-    parked_before_ms: int
-    keep: int
-    limit: int
-    now_ms: int
+__all__ = ["observed", "prune", "shown"]
 
 
 def shown(row: Row, hook: Hook) -> Delivery:

@@ -21,8 +21,8 @@ from reconciler.store.memory.contents import (
     matches,
     take,
 )
-from reconciler.store.memory.history import Retention, observed, prune, shown
-from reconciler.store.port import HookReadiness, Observed, Page, Pruned, Stats
+from reconciler.store.memory.history import observed, prune, shown
+from reconciler.store.port import HookReadiness, Observed, Page, Pruned, Retention, Stats
 from reconciler.store.wording import cursor_place, moved, stale
 
 if TYPE_CHECKING:
@@ -376,17 +376,7 @@ class MemoryStore:
         limit: int,
         now_ms: int,
     ) -> Pruned:
-        return prune(
-            self._writing(),
-            Retention(
-                ended_before_ms=ended_before_ms,
-                parked=parked,
-                parked_before_ms=parked_before_ms,
-                keep=keep,
-                limit=limit,
-                now_ms=now_ms,
-            ),
-        )
+        return prune(self._writing(), Retention(ended_before_ms, parked, parked_before_ms, keep, limit, now_ms))
 
     async def stats(self) -> Stats:
         data = self._open()

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     import apsw
 
+    from reconciler.store.port import Retention
     from reconciler.store.sqlite.session import Session
 
-__all__ = ["Outdated", "Retention", "expire", "find_outdated", "find_parked", "redeliver", "remove"]
+__all__ = ["Outdated", "expire", "find_outdated", "find_parked", "redeliver", "remove"]
 
 _PENDING = sql.CODES[DeliveryStatus.PENDING]
 _SENDING = sql.CODES[DeliveryStatus.SENDING]
@@ -26,17 +27,6 @@ _CANCELLED = sql.CODES[DeliveryStatus.CANCELLED]
 _EXPIRED = sql.CODES[DeliveryStatus.EXPIRED]
 _REDELIVERABLE = frozenset(status for status in DeliveryStatus if status.is_redeliverable)
 _TRAFFIC_HOURS = 48
-
-
-class Retention(NamedTuple):
-    """What is kept; see the port's `prune`."""
-
-    ended_before_ms: int
-    parked: frozenset[str]
-    parked_before_ms: int
-    keep: int
-    limit: int
-    now_ms: int
 
 
 def redeliver(session: Session, which: DeliveryFilter, now_ms: int, limit: int) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 import apsw
 
 from reconciler.errors import StateUnreadable, StoreUnavailable, UsageError
-from reconciler.store.port import Access, Pruned, Stats
+from reconciler.store.port import Access, Pruned, Retention, Stats
 from reconciler.store.sqlite import ingest, log, retention, state, syncs
 from reconciler.store.sqlite import queue as deliveries_queue
 from reconciler.store.sqlite.checkpoint import Checkpointer
@@ -329,7 +329,7 @@ class SqliteStore:
         limit: int,
         now_ms: int,
     ) -> Pruned:
-        rule = retention.Retention(ended_before_ms, parked, parked_before_ms, keep, limit, now_ms)
+        rule = Retention(ended_before_ms, parked, parked_before_ms, keep, limit, now_ms)
         too_long = await self._read(retention.find_parked, rule)
         expired: int = await self._write(_EXPIRE, rule, too_long)
         outdated = await self._read(retention.find_outdated, rule, limit - expired)
