@@ -53,8 +53,15 @@ class Answer:
             ],
         }
         self.body: Message = {"type": "http.response.body", "body": body, "more_body": False}
-        lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in self.start["headers"]), b"\r\n", body]
-        self.whole: Message = {**self.start, WIRE: b"".join(lines)}
+        self.whole: Message = self.start
+        if not any(name == b"connection" for name, _ in self.start["headers"]):  # the server has to act on that one
+            lines = [
+                STATUS_LINE[status],
+                *(b"%b: %b\r\n" % header for header in self.start["headers"]),
+                b"\r\n",
+                body,
+            ]
+            self.whole = {**self.start, WIRE: b"".join(lines)}
 
     @property
     def status(self) -> int:

@@ -6,9 +6,11 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import uvloop
 
 from reconciler.daemon.listener import bind, http_server
+from reconciler.web.answers import Answer, send_answer
 from reconciler.web.protocol import _GatheringTransport
 
 if TYPE_CHECKING:
@@ -30,10 +32,10 @@ async def measure(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[int]:
-    """The port on which `measure` is served."""
+async def serving(app: Any = measure) -> AsyncIterator[int]:
+    """The port on which an application is served."""
     listener = bind("127.0.0.1", 0)
-    server = http_server(measure)
+    server = http_server(app)
     task = asyncio.create_task(server.serve([listener]))
     try:
         yield listener.getsockname()[1]
@@ -53,6 +55,31 @@ def test_a_head_behind_a_large_body_is_measured_alone() -> None:
             assert (await reader.readuntil(b"100000")).endswith(b"\r\n\r\n100000")
             writer.write(head[10:] + b"x" * 100_000)
             assert (await reader.readuntil(b"\r\n\r\n100000")).startswith(b"HTTP/1.1 200 OK\r\n")
+            writer.close()
+
+    uvloop.run(go())
+
+
+@pytest.mark.parametrize("said", [[], [(b"connection", b"close")]], ids=["kept", "closed"])
+def test_a_connection_ends_with_an_answer_that_says_so_and_with_no_other(said: list[tuple[bytes, bytes]]) -> None:
+    """What is made once as bytes goes out as it is; an answer that announces the end is followed by it."""
+    answer = Answer(200, b"{}", headers=said)
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send_answer(send, answer)
+
+    async def go() -> None:
+        async with serving(app) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+            for _ in range(1 if said else 3):
+                writer.write(request)
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n")
+                assert await reader.readexactly(2) == b"{}"
+            if said:
+                async with asyncio.timeout(5):
+                    assert await reader.read() == b""
             writer.close()
 
     uvloop.run(go())

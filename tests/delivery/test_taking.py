@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from reconciler.model.delivery import DeliveryStatus, NewDelivery, NewEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from reconciler.model.delivery import Claim, Taking
     from tests.delivery.conftest import World
 
 
@@ -34,6 +35,15 @@ async def accept(it: World, *hook_ids: str, storing: bool = True) -> int:
         it.dispatcher.take(taking, claims)
     await it.clock.run_until_idle()
     return len(claims)
+
+
+async def reserve_and_store(it: World) -> tuple[Taking, Sequence[Claim]]:
+    """Post an event for the hook `h` with delivery `d`, up to where the dispatcher is told what was taken."""
+    taking = it.dispatcher.reserve(["h"])
+    assert taking is not None
+    event = NewEvent("e", "conversation.started", b"{}", it.clock.now_ms(), (NewDelivery("d", "h"),))
+    (answer,) = await it.store.accept([event], serial=0, taking=taking)
+    return taking, answer.claims
 
 
 async def known(it: World) -> None:
@@ -135,12 +145,9 @@ def test_what_was_taken_too_late_is_given_back(world: Callable[..., World]) -> N
         async with world() as it:
             it.hook("h")
             await known(it)
-            taking = it.dispatcher.reserve(["h"])
-            assert taking is not None
-            event = NewEvent("e", "conversation.started", b"{}", it.clock.now_ms(), (NewDelivery("d", "h"),))
-            (answer,) = await it.store.accept([event], serial=0, taking=taking)
+            taking, claims = await reserve_and_store(it)
             it.hook("h", enabled=False)
-            it.dispatcher.take(taking, answer.claims)
+            it.dispatcher.take(taking, claims)
             await it.clock.advance(1)
             assert it.row("d").status is DeliveryStatus.PENDING
             assert it.sender.sent == []
@@ -155,12 +162,9 @@ def test_a_dispatcher_that_stops_takes_nothing(world: Callable[..., World]) -> N
         async with world() as it:
             it.hook("h")
             await known(it)
-            taking = it.dispatcher.reserve(["h"])
-            assert taking is not None
-            event = NewEvent("e", "conversation.started", b"{}", it.clock.now_ms(), (NewDelivery("d", "h"),))
-            (answer,) = await it.store.accept([event], serial=0, taking=taking)
+            taking, claims = await reserve_and_store(it)
             stopping = it.dispatcher.stop(1.0)
-            it.dispatcher.take(taking, answer.claims)
+            it.dispatcher.take(taking, claims)
             await stopping
             assert it.dispatcher.reserve(["h"]) is None
             assert it.row("d").status is DeliveryStatus.PENDING

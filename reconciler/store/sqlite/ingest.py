@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reconciler.store.sqlite.session import Session
     from reconciler.store.sqlite.writer import Operation
 
-__all__ = ["Offer", "accept", "store_events"]
+__all__ = ["Offer", "accept", "first_claim", "store_events"]
 
 _PENDING, _SENDING = sql.CODES[DeliveryStatus.PENDING], sql.CODES[DeliveryStatus.SENDING]
 
