@@ -37,8 +37,9 @@ BATCH_MAX: Final = 1_000
 PACE_MAX_S: Final = 0.008
 """The longest time between two commits that is spent on waiting for company."""
 
-RATE_FULL: Final = 5_000.0
-"""Operations a second from which that time is spent."""
+RATE_ALONE, RATE_FULL = 1_000.0, 5_000.0
+"""Operations a second up to which nobody is waited for, and from which all that time is spent. Few operations are not
+worth waiting for: the calls of a trigger that come at once are one by the time they come here."""
 
 _RATE_MEMORY_S: Final = 0.05
 
@@ -156,7 +157,8 @@ class Writer:
     def _gather(self) -> list[Operation | None]:
         """Wait for the first operation, then for company; None comes last, if at all."""
         batch = [self._queue.get()]
-        pause = self._last_s + PACE_MAX_S * min(self._rate / RATE_FULL, 1.0) - time.monotonic()
+        share = min(max(self._rate - RATE_ALONE, 0.0) / (RATE_FULL - RATE_ALONE), 1.0)
+        pause = self._last_s + PACE_MAX_S * share - time.monotonic()
         if pause > 0 and batch[0] is not None and not self._stopping:
             time.sleep(pause)
         batch += [self._queue.get_nowait() for _ in range(min(self._queue.qsize(), BATCH_MAX - 1))]
