@@ -17,7 +17,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -225,9 +225,9 @@ class Store(Protocol):
 
     # -- ingest ----------------------------------------------------------------------------------------------
 
-    async def accept(
+    def accept(
         self, events: Sequence[NewEvent], *, serial: int, taking: Taking | None = None
-    ) -> list[Accepted]:
+    ) -> Awaitable[list[Accepted]]:
         """Store events with all their deliveries, PENDING and due at once; all of them or none.
 
         With `taking` a worker that has room for them claims some as they come, so that nobody has to ask for them:

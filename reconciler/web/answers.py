@@ -1,4 +1,4 @@
-"""Answers: prebuilt ASGI messages, JSON bodies and `application/problem+json` (RFC 9457)."""
+"""Answers: JSON bodies and `application/problem+json` (RFC 9457), to be sent in either of two ways."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from reconciler.web.protocol import WIRE
-
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable, Mapping, Sequence
 
     from starlette.types import Message, Send
 
-__all__ = ["Answer", "json_answer", "problem_answer", "send_answer"]
+__all__ = ["Answer", "json_answer", "problem_answer", "resolve", "send_answer"]
 
 RETRY_AFTER_S = 2
 """What a client is asked to wait when the store cannot be written: a disk rarely recovers sooner."""
@@ -25,55 +24,59 @@ _PROBLEM = b"application/problem+json"
 
 
 class Answer:
-    """A complete response as the two messages that ASGI wants, built once and sent any number of times.
+    """A complete response: as ASGI messages for one way to answer, as bytes for the other.
 
-    `reason` is the code of a refusal: a closed set, fit for a metric's label. `whole` is the first message with the
-    response as it goes over the wire, for a server that takes it from there (`web.protocol`).
+    `reason` is the code of a refusal: a closed set, fit for a metric's label. `is_last` says that the connection ends
+    with it.
     """
 
-    __slots__ = ("body", "reason", "start", "whole")
+    __slots__ = ("_headers", "_wire", "content", "is_last", "reason", "status")
 
     def __init__(
         self,
         status: int,
-        body: bytes,
+        content: bytes,
         *,
         content_type: bytes = _JSON,
         headers: Iterable[tuple[bytes, bytes]] = (),
         reason: str = "",
     ) -> None:
+        self.status = int(status)
+        self.content = content
         self.reason = reason
-        self.start: Message = {
-            "type": "http.response.start",
-            "status": int(status),
-            "headers": [
-                (b"content-type", content_type),
-                (b"content-length", str(len(body)).encode("ascii")),
-                *headers,
-            ],
-        }
-        self.body: Message = {"type": "http.response.body", "body": body, "more_body": False}
-        self.whole: Message = self.start
-        if not any(name == b"connection" for name, _ in self.start["headers"]):  # the server has to act on that one
-            lines = [
-                STATUS_LINE[status],
-                *(b"%b: %b\r\n" % header for header in self.start["headers"]),
-                b"\r\n",
-                body,
-            ]
-            self.whole = {**self.start, WIRE: b"".join(lines)}
+        self._headers = ((b"content-type", content_type), (b"content-length", b"%d" % len(content)), *headers)
+        self.is_last = (b"connection", b"close") in self._headers
+        self._wire: bytes | None = None
 
     @property
-    def status(self) -> int:
-        """The HTTP status."""
-        status: int = self.start["status"]
-        return status
+    def start(self) -> Message:
+        """The first message."""
+        return {"type": "http.response.start", "status": self.status, "headers": [*self._headers]}
+
+    @property
+    def body(self) -> Message:
+        """The second and last message."""
+        return {"type": "http.response.body", "body": self.content, "more_body": False}
+
+    @property
+    def wire(self) -> bytes:
+        """What goes over an HTTP/1.1 connection, made once."""
+        if self._wire is None:
+            fields = b"".join([b"%b: %b\r\n" % field for field in self._headers])
+            self._wire = b"%b%b\r\n%b" % (STATUS_LINE[self.status], fields, self.content)
+        return self._wire
 
 
 async def send_answer(send: Send, answer: Answer) -> None:
     """Send all of `answer`."""
-    await send(answer.whole)
+    await send(answer.start)
     await send(answer.body)
+
+
+def resolve(waiting: asyncio.Future[Answer], answer: Answer) -> None:
+    """Answer to who waits for one, if it still does."""
+    if not waiting.done():
+        waiting.set_result(answer)
 
 
 def json_answer(value: object, status: int = HTTPStatus.OK) -> Answer:

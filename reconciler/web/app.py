@@ -19,14 +19,19 @@ from reconciler.web.hooks import Hooks
 from reconciler.web.openapi import OpenApi
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Receive, Send
     from starlette.types import Scope as AsgiScope
 
+    from reconciler.web.direct import DirectRequest
     from reconciler.web.services import Services
 
 __all__ = ["build_app", "routes"]
 
 API = "/api/v1"
+
+_EVENTS, _PUBLIC = ingest.PATH.encode("ascii"), trigger.PREFIX.encode("ascii")
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +68,12 @@ class _App:
             # The server stops and its patience has ended: whoever waits shall come back. What is stored stays so.
             log.warning("request.cut-off")
             await send_answer(send, UNAVAILABLE)
+
+    def direct(self, path: bytes) -> Callable[[DirectRequest], None] | None:
+        """Who takes requests with this path past ASGI (`web.protocol`): the two hot ones."""
+        if path == _EVENTS:
+            return self._ingest.take
+        return self._trigger.take if path.startswith(_PUBLIC) else None
 
 
 def routes(services: Services, access: Access) -> list[Route]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import orjson
 
@@ -19,7 +19,15 @@ from reconciler.web.cloudevents import BINARY, attributes_of, is_binary, unwrap
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["BATCH_BYTES_MAX", "BATCH_EVENTS_MAX", "EVENT_BYTES_MAX", "Decoded", "Unprocessable", "decoder_for"]
+__all__ = [
+    "BATCH_BYTES_MAX",
+    "BATCH_EVENTS_MAX",
+    "EVENT_BYTES_MAX",
+    "Decode",
+    "Decoded",
+    "Unprocessable",
+    "decoder_for",
+]
 
 EVENT_BYTES_MAX = 1024 * 1024
 BATCH_BYTES_MAX = 5 * 1024 * 1024
@@ -54,9 +62,11 @@ class Unprocessable(ValueError):
         self.problems = problems
 
 
-def decoder_for(
-    content_type: bytes | None, ce_headers: Mapping[bytes, bytes] | None = None
-) -> Callable[[bytes, bytes | None], Decoded] | None:
+Decode: TypeAlias = "Callable[[bytes, bytes | None], Decoded]"
+"""A body and an Idempotency-Key to events. Raises Unprocessable, BodyTooLarge."""
+
+
+def decoder_for(content_type: bytes | None, ce_headers: Mapping[bytes, bytes] | None = None) -> Decode | None:
     """The decoder of a content type, None where there is none. JSON is read from whatever does not deny being it.
 
     `ce_headers` are the request's that begin with `ce-`.

@@ -115,7 +115,7 @@ class Hooks:
                 "error": None,
                 "message": "",
                 "headers": [],
-                "body": answer.body["body"].decode("ascii"),
+                "body": answer.content.decode("ascii"),
                 "duration_ms": round(duration_s * 1000),
                 "unresolved": [],
             }

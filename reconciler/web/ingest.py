@@ -1,14 +1,16 @@
 """`POST /api/v1/events`: events in, 202 only when they and all their deliveries are on disk.
 
-The hot path of the program. A raw ASGI endpoint: one pass over the headers, one read of the body, one parse, one
-verb of the store, one head for the answer.
+The hot path of the program: one pass over the headers, one parse of the body, one verb of the store, which calls
+back, one head for the answer. What comes by ASGI takes the same path, and waits at its end.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
@@ -17,7 +19,7 @@ from reconciler.errors import ReconcilerError, SnapshotMoved
 from reconciler.model.event import EventProblem, check, own_id
 from reconciler.model.fanout import fan_out
 from reconciler.web.access import Scope as TokenScope
-from reconciler.web.answers import INTERNAL, UNAVAILABLE, Answer, problem_answer, send_answer
+from reconciler.web.answers import INTERNAL, UNAVAILABLE, Answer, problem_answer, resolve, send_answer
 from reconciler.web.body import (
     BodyTooLarge,
     Disconnected,
@@ -29,15 +31,16 @@ from reconciler.web.decode import BATCH_BYTES_MAX, Unprocessable, decoder_for
 from reconciler.web.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from starlette.types import Receive, Scope, Send
 
-    from reconciler.model.delivery import Accepted, Claim, NewEvent
+    from reconciler.model.delivery import Accepted, Claim, NewEvent, Taking
     from reconciler.model.event import Posted
     from reconciler.model.snapshot import Snapshot
     from reconciler.web.access import Access
-    from reconciler.web.decode import Decoded
+    from reconciler.web.decode import Decode, Decoded
+    from reconciler.web.direct import DirectRequest
     from reconciler.web.services import Services
 
 __all__ = ["PATH", "Ingest"]
@@ -67,14 +70,34 @@ UNSUPPORTED = problem_answer(
 log = structlog.get_logger(__name__)
 
 
-class _Head(NamedTuple):
-    """What the headers say, read in one pass."""
+class _Post:
+    """A request on its way through: who answers it, what its head says, then what its body says."""
 
-    authorization: bytes | None
-    content_type: bytes | None
-    length: int
-    key: bytes | None
-    ce_headers: dict[bytes, bytes] | None
+    __slots__ = (
+        "decode",
+        "events",
+        "key",
+        "length",
+        "places",
+        "posted",
+        "received_ms",
+        "reply",
+        "started_s",
+        "taking",
+        "tries",
+    )
+
+    def __init__(self, reply: Callable[[Answer], None], started_s: float) -> None:
+        self.reply = reply
+        self.started_s = started_s
+        self.decode: Decode
+        self.length = 0
+        self.key: bytes | None = None
+        self.received_ms = self.tries = 0
+        self.posted: Sequence[Posted]
+        self.places: Sequence[str] | None
+        self.events: Sequence[NewEvent]
+        self.taking: Taking | None
 
 
 class Ingest:
@@ -85,100 +108,165 @@ class Ingest:
         self._access = access
         self._metrics = services.metrics
         self._clock = services.clock
+        self._catching_up: set[asyncio.Task[None]] = set()
         self._log = log.bind()  # once, for one line a post
         self._tells_all = self._log.is_enabled_for(logging.DEBUG)
 
+    def take(self, request: DirectRequest) -> None:
+        """Answer a request that comes past ASGI."""
+        post = self._admit(request.method, request.headers, request.respond)
+        if post is not None:
+            request.received = partial(self._receive, post)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started_s = self._clock.monotonic_s()
-        head = _head(scope)
-        refusal = self._access.refusal(head.authorization, TokenScope.INGEST)
-        if refusal is None and scope["method"] != "POST":
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        post = self._admit(scope["method"], scope["headers"], partial(resolve, answered))
+        if post is not None:
+            try:
+                body = await read_body(receive, limit=BATCH_BYTES_MAX, declared=post.length)
+            except BodyTooLarge:
+                self._metrics.rejected(TOO_LARGE.reason)
+                await refuse_body(receive, send, TOO_LARGE)
+                return
+            except Disconnected:
+                self._receive(post, None)
+                return
+            self._receive(post, body)
+        await send_answer(send, await answered)
+
+    # -- a post's way ----------------------------------------------------------------------------------------
+
+    def _admit(
+        self, method: str, headers: Sequence[tuple[bytes, bytes]], reply: Callable[[Answer], None]
+    ) -> _Post | None:
+        """What the head alone decides; None if that is the answer."""
+        post = _Post(reply, self._clock.monotonic_s())
+        authorization = content_type = None
+        ce_headers: dict[bytes, bytes] | None = None
+        for name, value in headers:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"content-type":
+                content_type = value
+            elif name == b"content-length":
+                post.length = declared_length(value)
+            elif name == b"idempotency-key":
+                post.key = value
+            elif name[:3] == b"ce-":
+                ce_headers = ce_headers or {}
+                ce_headers[name] = value if name not in ce_headers else ce_headers[name] + b", " + value
+        refusal = self._access.refusal(authorization, TokenScope.INGEST)
+        if refusal is None and method != "POST":
             refusal = METHOD_NOT_ALLOWED
-        if refusal is not None:
-            self._metrics.rejected(refusal.reason)
-            await send_answer(send, refusal)
-            return
-        try:
-            answer = await self._answer(head, receive)
-        except BodyTooLarge:
-            self._metrics.rejected(TOO_LARGE.reason)
-            await refuse_body(receive, send, TOO_LARGE)
-            return
-        except Disconnected:
+        if refusal is None:
+            decode = decoder_for(content_type, ce_headers)
+            if decode is not None:
+                post.decode = decode
+                return post
+            refusal = UNSUPPORTED
+        self._finish(post, refusal)
+        return None
+
+    def _receive(self, post: _Post, body: bytes | None) -> None:
+        """Check the events, and go on to store them."""
+        if body is None:
             self._metrics.rejected("disconnected")
             return
+        post.received_ms = self._clock.now_ms()
+        try:
+            decoded = post.decode(body, post.key)
+            post.places = decoded.places
+            post.posted = _checked(decoded, iso(post.received_ms))
+            self._store(post)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+            self._fail(post, error)
+
+    def _store(self, post: _Post) -> None:
+        """Fan out on the state as it is now and store, letting the dispatcher have at once what it has room for."""
+        services = self._services
+        snapshot = services.snapshot
+        post.tries += 1
+        post.events = events = self._fanned_out(post, snapshot)
+        taking = services.reserve_deliveries([hook_id for event in events for _, hook_id in event.deliveries])
+        post.taking = taking
+        storing = asyncio.ensure_future(services.store.accept(events, serial=snapshot.serial, taking=taking))
+        storing.add_done_callback(partial(self._stored, post))
+
+    def _stored(self, post: _Post, storing: asyncio.Future[list[Accepted]]) -> None:
+        """Answer for what is on disk; when the state moved in between, try again on the new one."""
+        try:
+            answer = self._accepted(post.events, self._shared_out(post, storing))
+        except SnapshotMoved as moved:
+            if post.tries == SNAPSHOT_TRIES:
+                self._fail(post, moved)
+                return
+            catching_up = asyncio.ensure_future(self._catch_up(post))
+            self._catching_up.add(catching_up)
+            catching_up.add_done_callback(self._catching_up.discard)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
+            self._fail(post, error)
+        else:
+            self._finish(post, answer)
+
+    def _shared_out(self, post: _Post, storing: asyncio.Future[list[Accepted]]) -> list[Accepted]:
+        """What was stored, after the dispatcher was given its part of it, and the room it had reserved."""
+        claims: list[Claim] = []
+        try:
+            accepted = storing.result()
+            claims = [claim for one in accepted for claim in one.claims]
+            return accepted
+        finally:
+            if post.taking is not None:
+                self._services.take_deliveries(post.taking, claims)
+
+    async def _catch_up(self, post: _Post) -> None:
+        try:
+            await self._services.refresh()
+            self._store(post)
+        except Exception as error:  # noqa: BLE001
+            self._fail(post, error)
+
+    # -- its end ---------------------------------------------------------------------------------------------
+
+    def _fail(self, post: _Post, error: BaseException) -> None:
+        match error:
+            case Unprocessable():
+                answer = _unprocessable(error.problems)
+            case BodyTooLarge():
+                answer = TOO_LARGE
+            case ReconcilerError():
+                log.warning("ingest.unavailable", code=error.code, reason=error.message)
+                answer = UNAVAILABLE
+            case asyncio.CancelledError():
+                answer = UNAVAILABLE
+            case _:
+                log.error("ingest.unexpected", exc_info=error)
+                answer = INTERNAL
+        self._finish(post, answer)
+
+    def _finish(self, post: _Post, answer: Answer) -> None:
         if answer.status == HTTPStatus.ACCEPTED:
-            self._metrics.ingest_seconds.observe(self._clock.monotonic_s() - started_s)
+            self._metrics.ingest_seconds.observe(self._clock.monotonic_s() - post.started_s)
         else:
             self._metrics.rejected(answer.reason)
             self._log.debug("events.rejected", status=answer.status, reason=answer.reason)
-        await send_answer(send, answer)
+        post.reply(answer)
 
-    async def _answer(self, head: _Head, receive: Receive) -> Answer:
-        decode = decoder_for(head.content_type, head.ce_headers)
-        if decode is None:
-            return UNSUPPORTED
-        try:
-            body = await read_body(receive, limit=BATCH_BYTES_MAX, declared=head.length)
-            return await self._accept(decode(body, head.key))
-        except Unprocessable as error:
-            return _unprocessable(error.problems)
-        except (BodyTooLarge, Disconnected):
-            raise
-        except Exception:
-            log.exception("ingest.unexpected")
-            return INTERNAL
-
-    async def _accept(self, decoded: Decoded) -> Answer:
-        """Check, fan out and store; when the state moved in between, fan out again on the new one."""
-        services = self._services
-        received_ms = self._clock.now_ms()
-        posted = _checked(decoded, iso(received_ms))
-        for _ in range(SNAPSHOT_TRIES):
-            snapshot = services.snapshot
-            events = self._fanned_out(posted, snapshot, received_ms, decoded.places)
-            try:
-                accepted = await self._store(events, snapshot.serial)
-            except SnapshotMoved:
-                await services.refresh()
-            except ReconcilerError as error:
-                log.warning("ingest.unavailable", code=error.code, reason=error.message)
-                return UNAVAILABLE
-            else:
-                return self._accepted(events, accepted)
-        return UNAVAILABLE
-
-    async def _store(self, events: Sequence[NewEvent], serial: int) -> list[Accepted]:
-        """Store, and let the dispatcher have at once what it has room for; it hears of the rest in `_accepted`."""
-        services = self._services
-        taking = services.reserve_deliveries([hook_id for event in events for _, hook_id in event.deliveries])
-        if taking is None:
-            return await services.store.accept(events, serial=serial)
-        claims: list[Claim] = []
-        try:
-            accepted = await services.store.accept(events, serial=serial, taking=taking)
-            claims = [claim for one in accepted for claim in one.claims]
-        finally:
-            services.take_deliveries(taking, claims)
-        return accepted
-
-    def _fanned_out(
-        self, posted: Sequence[Posted], snapshot: Snapshot, received_ms: int, places: Sequence[str] | None
-    ) -> list[NewEvent]:
-        mint, gone = self._services.mint, self._services.gone
+    def _fanned_out(self, post: _Post, snapshot: Snapshot) -> list[NewEvent]:
+        mint, gone, received_ms = self._services.mint, self._services.gone, post.received_ms
 
         def new_id() -> str:
             return mint.new_id(received_ms)
 
         events: list[NewEvent] = []
         problems: list[EventProblem] = []
-        for index, one in enumerate(posted):
+        for index, one in enumerate(post.posted):
             try:
                 made = fan_out(one, snapshot, new_id=new_id, received_ms=received_ms, encode=orjson.dumps, gone=gone)
             except orjson.JSONEncodeError:
                 made = [EventProblem("", "too-deep", "values are nested too deeply")]
             if isinstance(made, list):
-                problems += _placed(made, places, index)
+                problems += _placed(made, post.places, index)
             else:
                 events.append(made)
         if problems:
@@ -219,24 +307,6 @@ class Ingest:
             self._services.deliveries_waiting(hook_ids)
         answer = {"accepted": len(entries) - duplicates, "duplicates": duplicates, "events": entries}
         return Answer(HTTPStatus.ACCEPTED, orjson.dumps(answer))
-
-
-def _head(scope: Scope) -> _Head:
-    authorization = content_type = length = key = None
-    ce_headers: dict[bytes, bytes] | None = None
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            authorization = value
-        elif name == b"content-type":
-            content_type = value
-        elif name == b"content-length":
-            length = value
-        elif name == b"idempotency-key":
-            key = value
-        elif name[:3] == b"ce-":
-            ce_headers = ce_headers or {}
-            ce_headers[name] = value if name not in ce_headers else ce_headers[name] + b", " + value
-    return _Head(authorization, content_type, declared_length(length), key, ce_headers)
 
 
 def _checked(decoded: Decoded, now_iso: str) -> list[Posted]:

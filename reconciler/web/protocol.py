@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with the bounds it leaves out, and with one write an answer.
+"""uvicorn's HTTP protocol with the bounds it leaves out, and with a way around ASGI.
 
 uvicorn waits for ever for a head or a body to end (slowloris), collects headers without limit, goes on reading the
 body of a request that has been answered, and drops a client that half-closes before it has its answer. It also
@@ -6,23 +6,32 @@ writes an answer's head and body apart, which costs a system call here and a sec
 for each request on a kept connection. The hot path pays for none of the bounds: a timer starts only where a read
 ended in the middle of something, and nothing that arrives later restarts it; the one that ends an unused connection
 is moved on only when it fires.
+
+An application that has a method `direct(path)` gets requests past ASGI, too: the method says who takes those with
+this path, or None. They are the plainest, with everything about them known once their head is read; nothing is
+decided otherwise for them than it is for all others.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from reconciler.web.body import declared_length
+from reconciler.web.direct import DirectRequest
 
 if TYPE_CHECKING:
     import asyncio
     from asyncio.events import TimerHandle
+    from collections.abc import Callable
 
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-__all__ = ["WIRE", "BoundedProtocol"]
+    from reconciler.web.answers import Answer
 
-WIRE = "reconciler.wire"
-"""Under this key a first message may hold its whole response as bytes, body included, made once for all times."""
+__all__ = ["BoundedProtocol"]
 
 HEAD_S = 10.0
 """How long a request's head may take to arrive, and a new connection to begin one."""
@@ -31,6 +40,8 @@ BODY_S = 30.0
 """How long a request's body may take to arrive, whether somebody still waits for it or not."""
 STOPPING_BODY_S = 2.0
 """The same once the server stops."""
+DIRECT_BODY_BYTES_MAX = 64 * 1024
+"""A body that fits what a connection may hold unread; no larger one needs less than ASGI's flow control."""
 
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -73,27 +84,6 @@ class _GatheringTransport:
         return getattr(self._transport, name)
 
 
-class _Cycle(RequestResponseCycle):
-    """uvicorn's, with a short way for responses that are bytes already."""
-
-    is_whole = False
-
-    async def send(self, message: Any) -> None:
-        if self.is_whole:  # its body went with it
-            return
-        wire = message.get(WIRE)
-        if wire is None or not self.keep_alive or self.flow.write_paused or self.scope["method"] == "HEAD":
-            await super().send(message)
-            return
-        self.is_whole = True
-        if not self.disconnected:
-            self.response_started = self.response_complete = True
-            self.waiting_for_100_continue = False
-            self.message_event.set()
-            self.transport.write_at_once(wire)  # type: ignore[attr-defined] # it is a _GatheringTransport
-            self.on_response()
-
-
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. Given to uvicorn as its `http` setting."""
 
@@ -105,6 +95,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._idle_since_s = 0.0
         self._in_head = False
         self._head_bytes = 0
+        self._taker: Callable[[bytes], Callable[[DirectRequest], None] | None] | None
+        self._taker = getattr(self.app, "direct", None)
+        self._taken: DirectRequest | None = None
+        """The one whose body is being read."""
+        self._concurrency_max = self.limit_concurrency or sys.maxsize
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         self._gathering = _GatheringTransport(transport, self.loop)
@@ -116,6 +111,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         super().connection_lost(exc)
+        request, self._taken = self._taken, None
+        if request is not None:
+            self._forget(request)
+            request.end(None)
 
     def eof_received(self) -> bool:  # type: ignore[override] # True keeps the transport open
         """A client that has said all it wants to say may still wait for its answer."""
@@ -147,21 +146,89 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_head = True
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._head_bytes = 0
         self._stop()
-        super().on_headers_complete()
+        if not self._go_directly():
+            read = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()  # it makes the scope
+            self.url, self.headers, self.expect_100_continue = read
+            self.scope["headers"] = self.headers
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._taken is None:
+            super().on_body(body)
+        else:
+            self._taken.content += body
 
     def on_message_complete(self) -> None:
         self._stop()
-        super().on_message_complete()
+        request, self._taken = self._taken, None
+        if request is None:
+            super().on_message_complete()
+        else:
+            # The loop lets go of the interpreter after each read, and not between calls like this one: a thread that
+            # waits for it would get it, and give it back, after every request.
+            self.loop.call_soon(request.end, request.content)
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.__class__ = _Cycle  # uvicorn does not ask which to make
-        super()._start_asgi_task(cycle, app)
+    # -- the way around ASGI ---------------------------------------------------------------------------------
+
+    def _go_directly(self) -> bool:
+        """Give the request to whoever takes such a one, if there is somebody."""
+        before = self._cycle()
+        if self._taker is None or not self._is_plain() or (before is not None and not before.response_complete):
+            return False
+        path = self.url.partition(b"?")[0]
+        take = self._taker(path)
+        if take is None:
+            return False
+        method = self.parser.get_method().decode("ascii")
+        self.cycle = self._taken = request = DirectRequest(method, self.headers, path, self._respond)
+        self.tasks.add(request)  # type: ignore[arg-type] # it has what is asked of one
+        take(request)
+        return True
+
+    def _is_plain(self) -> bool:
+        """Whether nothing about the request asks for more than reading it and answering it."""
+        parser = self.parser
+        if (
+            not parser.should_keep_alive()
+            or parser.should_upgrade()
+            or parser.get_http_version() != "1.1"
+            or parser.get_method() == b"HEAD"
+            or self.expect_100_continue
+            or self.flow.write_paused
+            or max(len(self.connections), len(self.tasks)) >= self._concurrency_max
+            or b"#" in self.url
+        ):
+            return False
+        for name, value in self.headers:
+            if name == b"transfer-encoding" or (
+                name == b"content-length" and declared_length(value) > DIRECT_BODY_BYTES_MAX
+            ):
+                return False
+        return True
+
+    def _respond(self, request: DirectRequest, answer: Answer) -> None:
+        self._forget(request)
+        if request.disconnected:
+            return
+        wire, is_last = answer.wire, answer.is_last or not request.keep_alive
+        if is_last and not answer.is_last:
+            wire = wire.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
+        self._gathering.write_at_once(wire)
+        if is_last:
+            self._gathering.close()
+        self.on_response_complete()
+
+    def _forget(self, request: DirectRequest) -> None:
+        self.tasks.discard(request)
+
+    # -- the ends of things ----------------------------------------------------------------------------------
 
     def on_response_complete(self) -> None:
         """As uvicorn has it, but for the timer."""

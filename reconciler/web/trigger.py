@@ -1,6 +1,6 @@
-"""`/api/public/hooks/{hookId}/{secret}`: a password in a path, which starts a data source's sync.
+"""`/api/public/hooks/{hookId}/{secret}`: a password in a path, which starts a data source's sync. Any method will do.
 
-A raw ASGI endpoint, because any method will do. What an outsider can learn is one bit: the right URL answers, and
+What an outsider can learn is one bit: the right URL answers, and
 everything else below the prefix gives the same bytes after the same work.
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -18,7 +19,7 @@ import structlog
 
 from reconciler.errors import ReconcilerError, SnapshotMoved
 from reconciler.model.sync import NewSync
-from reconciler.web.answers import RETRY_AFTER_S, Answer, send_answer
+from reconciler.web.answers import RETRY_AFTER_S, Answer, resolve, send_answer
 from reconciler.web.body import (
     BodyTooLarge,
     Disconnected,
@@ -29,14 +30,17 @@ from reconciler.web.body import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from starlette.types import Receive, Scope, Send
 
     from reconciler.model.hook import TriggerHook
     from reconciler.model.snapshot import Snapshot
     from reconciler.model.sync import SyncTicket
+    from reconciler.web.direct import DirectRequest
     from reconciler.web.services import Services
 
-__all__ = ["PREFIX", "Calls", "Trigger", "queue_sync"]
+__all__ = ["PREFIX", "Trigger", "queue_sync"]
 
 PREFIX = "/api/public/"
 """Everything below it is the public's and answers in the trigger's voice."""
@@ -67,67 +71,147 @@ UNAVAILABLE = Answer(
 log = structlog.get_logger(__name__)
 
 
+class _Call:
+    """A call of a trigger: which one, and who answers."""
+
+    __slots__ = ("body", "hook", "reply", "secret", "snapshot", "tries")
+
+    def __init__(self, hook: TriggerHook, snapshot: Snapshot, secret: bytes, reply: Callable[[Answer], None]) -> None:
+        self.hook = hook
+        self.snapshot = snapshot
+        self.secret = secret
+        self.reply = reply
+        self.body = b""
+        self.tries = 0
+
+
 class Trigger:
-    """The endpoint, for every path below `PREFIX`."""
+    """The endpoint, for every path below `PREFIX`.
+
+    Calls of one trigger that come while the store is writing are stored as one. Nobody is answered before what it
+    called for is on disk; a hundred calls at once cost the store little more than one. The body of the last one
+    counts, as it does when they come one by one.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._count = services.metrics.triggered
-        self._calls = Calls(services)
+        self._lines: dict[tuple[str, int], list[_Call]] = {}
+        self._storing: set[asyncio.Task[None]] = set()
         self._log = log.bind()  # once, for one line a call
         self._tells_all = self._log.is_enabled_for(logging.DEBUG)
 
+    def take(self, request: DirectRequest) -> None:
+        """Answer a request that comes past ASGI."""
+        call = self._admit(request.path, request.respond)
+        if call is not None:
+            request.received = partial(self._receive, call)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hook_id, secret = _credentials(scope)
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass")
+        call = self._admit(path, partial(resolve, answered))
+        if call is not None:
+            try:
+                declared = declared_length(header(scope, b"content-length"))
+                body = await read_body(receive, limit=BODY_BYTES_MAX, declared=declared)
+            except BodyTooLarge:
+                self._count("too_large")
+                await refuse_body(receive, send, TOO_LARGE)
+                return
+            except Disconnected:
+                self._receive(call, None)
+                return
+            self._receive(call, body)
+        await send_answer(send, await answered)
+
+    # -- a call's way ----------------------------------------------------------------------------------------
+
+    def _admit(self, path: bytes, reply: Callable[[Answer], None]) -> _Call | None:
+        """The call, if its path is a URL in force; otherwise the answer is given."""
+        hook_id, secret = _credentials(path)
         snapshot = self._services.snapshot
         hook = self._authorized(snapshot, hook_id, secret)
         if hook is None:
-            await self._answer(send, NOT_FOUND, "not_found")
-            return
-        if not hook.enabled:
-            await self._answer(send, DISABLED, "disabled", hook)
-            return
-        try:
-            declared = declared_length(header(scope, b"content-length"))
-            body = await read_body(receive, limit=BODY_BYTES_MAX, declared=declared)
-        except BodyTooLarge:
-            self._count("too_large")
-            await refuse_body(receive, send, TOO_LARGE)
-            return
-        except Disconnected:
+            self._finish(reply, NOT_FOUND, "not_found")
+            return None
+        call = _Call(hook, snapshot, secret, reply)
+        return call if self._is_enabled(call) else None
+
+    def _is_enabled(self, call: _Call) -> bool:
+        if not call.hook.enabled:
+            self._finish(call.reply, DISABLED, "disabled", call.hook)
+        return call.hook.enabled
+
+    def _receive(self, call: _Call, body: bytes | None) -> None:
+        if body is None:
             self._count("disconnected")
             return
-        await self._queue(send, (snapshot, hook, secret), body)
+        call.body = body
+        self._queue(call)
 
-    async def _queue(self, send: Send, known: tuple[Snapshot, TriggerHook, bytes], body: bytes) -> None:
-        """Store the sync; when the state moved in between, look again whether the URL is still good."""
-        services = self._services
-        snapshot, hook, secret = known
-        for _ in range(SNAPSHOT_TRIES):
-            if services.snapshot is not snapshot:
-                snapshot = services.snapshot
-                current = self._authorized(snapshot, hook.id, secret)
-                if current is None:
-                    await self._answer(send, NOT_FOUND, "not_found")
-                    return
-                hook = current
-            if not hook.enabled:
-                await self._answer(send, DISABLED, "disabled", hook)
+    def _queue(self, call: _Call) -> None:
+        """Get in line. When the state has moved since, see first whether the URL is still good."""
+        if call.snapshot is not self._services.snapshot:
+            call.snapshot = self._services.snapshot
+            current = self._authorized(call.snapshot, call.hook.id, call.secret)
+            if current is None:
+                self._finish(call.reply, NOT_FOUND, "not_found")
                 return
-            try:
-                ticket = await self._calls.queue(snapshot, hook, body)
-            except SnapshotMoved:
-                await services.refresh()
-            except ReconcilerError as error:
-                log.warning("trigger.unavailable", hook_id=hook.id, hook=hook.address, reason=error.message)
-                break
-            except Exception:
-                log.exception("trigger.unexpected", hook_id=hook.id, hook=hook.address)
-                break
+            call.hook = current
+            if not self._is_enabled(call):
+                return
+        call.tries += 1
+        key = call.hook.id, call.snapshot.serial
+        line = self._lines.get(key)
+        if line is not None:
+            line.append(call)
+            return
+        self._lines[key] = [call]
+        storing = asyncio.ensure_future(self._store(key))
+        self._storing.add(storing)
+        storing.add_done_callback(self._storing.discard)
+
+    async def _store(self, key: tuple[str, int]) -> None:
+        """Store for those who came, and then for those who came meanwhile, until nobody has."""
+        calls: list[_Call] = []
+        try:
+            while self._lines[key]:
+                calls, self._lines[key] = self._lines[key], []
+                await self._store_together(calls)
+        except asyncio.CancelledError:
+            for call in (*calls, *self._lines[key]):  # nobody is left to store for them
+                call.reply(UNAVAILABLE)
+            raise
+        finally:
+            del self._lines[key]
+
+    async def _store_together(self, calls: Sequence[_Call]) -> None:
+        """Store calls of one trigger as one, and answer them."""
+        last = calls[-1]
+        try:
+            ticket = await queue_sync(self._services, last.snapshot, last.hook, last.body, calls=len(calls))
+        except SnapshotMoved:
+            await self._queue_again(calls)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+            self._fail(calls, error)
+        else:
+            for call in calls:  # only the first of them can have started the sync
+                outcome = "joined" if ticket.joined or call is not calls[0] else "queued"
+                self._finish(call.reply, QUEUED, outcome, call.hook, ticket.sync_id)
+
+    async def _queue_again(self, calls: Sequence[_Call]) -> None:
+        """The state has moved on: look at it, and get in line once more."""
+        try:
+            await self._services.refresh()
+        except Exception as error:  # noqa: BLE001
+            self._fail(calls, error)
+            return
+        for call in calls:
+            if call.tries < SNAPSHOT_TRIES:
+                self._queue(call)
             else:
-                await self._answer(send, QUEUED, "joined" if ticket.joined else "queued", hook, ticket.sync_id)
-                return
-        await self._answer(send, UNAVAILABLE, "unavailable", hook)
+                self._finish(call.reply, UNAVAILABLE, "unavailable", call.hook)
 
     def _authorized(self, snapshot: Snapshot, hook_id: str, secret: bytes) -> TriggerHook | None:
         """The webhook, if the secret is one of those in force. The work is the same whatever the answer."""
@@ -141,86 +225,31 @@ class Trigger:
             good |= same & (until_ms is None or now_ms < until_ms)
         return hook if good else None
 
-    async def _answer(
-        self, send: Send, answer: Answer, outcome: str, hook: TriggerHook | None = None, sync_id: str | None = None
+    # -- its end ---------------------------------------------------------------------------------------------
+
+    def _fail(self, calls: Sequence[_Call], error: Exception) -> None:
+        hook = calls[0].hook
+        if isinstance(error, ReconcilerError):
+            log.warning("trigger.unavailable", hook_id=hook.id, hook=hook.address, reason=error.message)
+        else:
+            log.error("trigger.unexpected", hook_id=hook.id, hook=hook.address, exc_info=error)
+        for call in calls:
+            self._finish(call.reply, UNAVAILABLE, "unavailable", hook)
+
+    def _finish(
+        self,
+        reply: Callable[[Answer], None],
+        answer: Answer,
+        outcome: str,
+        hook: TriggerHook | None = None,
+        sync_id: str | None = None,
     ) -> None:
         """Count, tell (never the URL: it is the password), answer. What is not known is not named either."""
         self._count(outcome)
         if self._tells_all:
             known = {} if hook is None else {"hook_id": hook.id, "hook": hook.address, "sync_id": sync_id}
             self._log.debug("trigger.called", outcome=outcome, **known)
-        await send_answer(send, answer)
-
-
-class Calls:
-    """Calls on their way to the store: those of one trigger that come while it is writing are then stored as one.
-
-    Nobody is answered before what it called for is on disk. A hundred calls at once cost the store little more than
-    one; the body of the last one counts, as it does when they come one by one.
-    """
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._lines: dict[tuple[str, int], _Line] = {}
-
-    def queue(self, snapshot: Snapshot, hook: TriggerHook, body: bytes) -> asyncio.Future[SyncTicket]:
-        """Queue a sync as `queue_sync` does."""
-        key = hook.id, snapshot.serial
-        line = self._lines.get(key)
-        if line is None:
-            line = self._lines[key] = _Line(snapshot, hook)
-            line.task = line.loop.create_task(self._store(key, line))
-        line.body = body
-        caller: asyncio.Future[SyncTicket] = line.loop.create_future()
-        line.callers.append(caller)
-        return caller
-
-    async def _store(self, key: tuple[str, int], line: _Line) -> None:
-        """Store for those who came, and then for those who came meanwhile, until nobody has."""
-        callers = line.callers
-        try:
-            while callers:
-                line.callers = []
-                try:
-                    ticket = await queue_sync(self._services, line.snapshot, line.hook, line.body, calls=len(callers))
-                except Exception as error:  # noqa: BLE001 - each caller's to deal with
-                    _answer_each(callers, error=error)
-                else:
-                    _answer_each(callers, ticket=ticket)
-                callers = line.callers
-        finally:
-            del self._lines[key]
-            for caller in (*callers, *line.callers):
-                caller.cancel()  # nobody is left to store for them; those that have their answer keep it
-
-
-class _Line:
-    """Who waits for the store to take a sync of one trigger, and what the last of them said."""
-
-    __slots__ = ("body", "callers", "hook", "loop", "snapshot", "task")
-
-    def __init__(self, snapshot: Snapshot, hook: TriggerHook) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.snapshot = snapshot
-        self.hook = hook
-        self.body = b""
-        self.callers: list[asyncio.Future[SyncTicket]] = []
-        self.task: asyncio.Task[None] | None = None
-
-
-def _answer_each(
-    callers: list[asyncio.Future[SyncTicket]], *, ticket: SyncTicket | None = None, error: Exception | None = None
-) -> None:
-    """Tell those who still wait; only the first of them can have started the sync."""
-    others = ticket and ticket._replace(joined=True)
-    for caller in callers:
-        if not caller.done():
-            if ticket is not None:
-                caller.set_result(ticket)
-            else:
-                assert error is not None
-                caller.set_exception(error)
-        ticket = others
+        reply(answer)
 
 
 async def queue_sync(
@@ -244,9 +273,8 @@ async def queue_sync(
     return ticket
 
 
-def _credentials(scope: Scope) -> tuple[str, bytes]:
+def _credentials(raw: bytes) -> tuple[str, bytes]:
     """Hook id and secret of `…/hooks/{id}/{secret}`; two empty ones of any other path. Never raises."""
-    raw: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass")
     if not raw.startswith(_PATH):
         return "", b""
     hook_id, slash, secret = raw[len(_PATH) :].partition(b"/")

@@ -16,6 +16,8 @@ from reconciler.web.protocol import _GatheringTransport
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from reconciler.web.direct import DirectRequest
+
 
 async def measure(scope: Any, receive: Any, send: Any) -> None:
     """Answers how many bytes the body had."""
@@ -108,5 +110,69 @@ def test_an_answer_to_a_client_that_has_gone_is_dropped_in_silence() -> None:
         assert faults == []
         writer.close()
         server.close()
+
+    uvloop.run(go())
+
+
+class Silent:
+    """An application that takes requests past ASGI and answers none."""
+
+    def __init__(self) -> None:
+        self.taken: list[DirectRequest] = []
+        self.some = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("it came by ASGI")
+
+    def direct(self, _path: bytes) -> Any:
+        """Take everything."""
+        return self.take
+
+    def take(self, request: DirectRequest) -> None:
+        """And keep it."""
+        self.taken.append(request)
+        self.some.set()
+
+
+def test_a_stop_waits_for_direct_requests_and_then_cuts_them_off() -> None:
+    """Who waits longer than the server's patience is asked to come back, and hears nothing after that."""
+
+    async def go() -> None:
+        app = Silent()
+        listener = bind("127.0.0.1", 0)
+        server = http_server(app)
+        server.config.timeout_graceful_shutdown = 1
+        task = asyncio.create_task(server.serve([listener]))
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+        writer.write(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+        await app.some.wait()
+        server.should_exit = True
+        said = await reader.read()
+        await task
+        assert said.startswith(b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n")
+        assert b"\r\nretry-after: " in said
+        app.taken[0].respond(Answer(200, b"{}"))
+        assert (len(server.server_state.tasks), await reader.read()) == (0, b"")
+        writer.close()
+
+    uvloop.run(go())
+
+
+def test_who_comes_beyond_the_limit_is_sent_away() -> None:
+    """Requests past ASGI find no more room than others do."""
+
+    async def go() -> None:
+        app = Silent()
+        listener = bind("127.0.0.1", 0)
+        server = http_server(app)
+        server.config.limit_concurrency = 1
+        task = asyncio.create_task(server.serve([listener]))
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+        writer.write(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 503 ")
+        assert app.taken == []
+        writer.close()
+        server.should_exit = True
+        await task
 
     uvloop.run(go())

@@ -29,7 +29,9 @@ from reconciler.plan.guards import Allowance
 from reconciler.problem import Place, Problem
 from reconciler.store.memory import MemoryStore
 from reconciler.web.app import build_app
-from reconciler.web.protocol import BoundedProtocol
+from reconciler.web.body import declared_length
+from reconciler.web.direct import DirectRequest
+from reconciler.web.protocol import DIRECT_BODY_BYTES_MAX, BoundedProtocol
 from reconciler.web.services import Files, Reloaded, Rotated, Services
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from reconciler.model.breaker import Tripped
     from reconciler.model.trial import Trial
     from reconciler.plan.plan import Plan
+    from reconciler.web.answers import Answer
 
 TOKENS = {"admin": "admin-token-1", "ingest": "ingest-token-2", "read": "read-token-3"}
 START_MS = 1_790_000_000_000
@@ -298,9 +301,13 @@ class Response:
 
 @dataclass
 class Caller:
-    """Calls an ASGI application directly. `chunks_read` counts the body's chunks that the last call asked for."""
+    """Calls the application without a server: by ASGI, or past it what the server would (`way`).
+
+    `chunks_read` counts the body's chunks that the last call asked for.
+    """
 
     app: ASGIApp
+    way: str = "asgi"
     chunks_read: int = 0
 
     async def __call__(
@@ -332,6 +339,16 @@ class Caller:
         chunks = [body] if isinstance(body, bytes) else list(body)
         sent: list[Message] = []
         self.chunks_read = 0
+        size = max(sum(map(len, chunks)), declared_length(given.get("content-length", "").encode()))
+        if self.way == "direct" and method != "HEAD" and size <= DIRECT_BODY_BYTES_MAX:
+            take = self.app.direct(scope["raw_path"])  # type: ignore[attr-defined] # it is ours
+            if take is not None:
+                request = DirectRequest(method, scope["headers"], scope["raw_path"], writing := Writing())
+                take(request)
+                if not request.response_complete:
+                    self.chunks_read = len(chunks)
+                    request.end(None if disconnect else b"".join(chunks))
+                return Response(0, [], b"") if disconnect else await writing.response
 
         async def receive() -> Message:
             index, self.chunks_read = self.chunks_read, self.chunks_read + 1
@@ -352,6 +369,19 @@ class Caller:
         )
 
 
+class Writing:
+    """Takes what a direct request is answered, once."""
+
+    def __init__(self) -> None:
+        self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    def __call__(self, request: DirectRequest, answer: Answer) -> None:
+        head, _, body = answer.wire.partition(b"\r\n\r\n")
+        fields = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
+        headers = [(name, value) for name, _, value in fields]
+        self.response.set_result(Response(int(head.split()[1]), headers, body))
+
+
 @dataclass
 class Web:
     """The application and what is behind it."""
@@ -369,15 +399,21 @@ class Web:
         return await self.call("GET", path, token=token)
 
 
+@pytest.fixture(params=["direct", "asgi"])
+def way(request: pytest.FixtureRequest) -> str:
+    """How requests come in: past ASGI where the server would have them do so, or by it."""
+    return str(request.param)
+
+
 @pytest.fixture
-def web(mint: Any, keyring: Any, declare: Callable[..., Desired]) -> Callable[..., None]:
+def web(way: str, mint: Any, keyring: Any, declare: Callable[..., Desired]) -> Callable[..., None]:
     """Runs an async test body with a `Web` over `BOTS`: `web(body)`."""
 
     def run(body: Callable[[Web], Awaitable[None]], bots: Mapping[str, Any] = BOTS) -> None:
         async def main() -> None:
             services = RealServices(mint, keyring, declare)
             await services.declare(bots)
-            await body(Web(services, Caller(build_app(services))))
+            await body(Web(services, Caller(build_app(services), way)))
 
         asyncio.run(main())
 
@@ -385,12 +421,14 @@ def web(mint: Any, keyring: Any, declare: Callable[..., Desired]) -> Callable[..
 
 
 @pytest.fixture
-def doors(mint: Any, keyring: Any, declare: Callable[..., Desired]) -> Iterator[tuple[Web, Callable[..., Any]]]:
+def doors(
+    way: str, mint: Any, keyring: Any, declare: Callable[..., Desired]
+) -> Iterator[tuple[Web, Callable[..., Any]]]:
     """A `Web` over `BOTS`, and how ordinary code awaits it: for tests that call it example after example."""
     with asyncio.Runner() as runner:
         services = RealServices(mint, keyring, declare)
         runner.run(services.declare(BOTS))
-        yield Web(services, Caller(build_app(services))), runner.run
+        yield Web(services, Caller(build_app(services), way)), runner.run
 
 
 @dataclass(frozen=True)

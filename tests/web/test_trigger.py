@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from reconciler.errors import SnapshotMoved, StoreUnavailable
 from reconciler.metrics import Metrics
 from reconciler.model.snapshot import Snapshot
-from reconciler.web.trigger import BODY_BYTES_MAX, Calls, Trigger
+from reconciler.web.direct import DirectRequest
+from reconciler.web.trigger import BODY_BYTES_MAX, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -234,16 +235,32 @@ def test_calls_that_come_while_the_store_is_writing_are_stored_together(web: Cal
     async def body(web: Any) -> None:
         services = web.services
         store = services.store = Slow(services.store)
-        snapshot, calls = services.snapshot, Calls(services)
-        hook = snapshot.addresses["support/published"]
-        first = calls.queue(snapshot, hook, b"0")
+        trigger, answers, done = Trigger(services), [], asyncio.Event()
+
+        def write(number: int, status: int) -> None:
+            answers.append((number, status))
+            if len(answers) == 40:
+                done.set()
+
+        path = (await services.trigger_path("support/published")).encode()
+
+        def call(number: int) -> None:
+            request = DirectRequest("POST", [], path, lambda _, answer: write(number, answer.status))
+            trigger.take(request)
+            request.end(b"%d" % number)
+
+        call(0)
         await store.entered.wait()
-        others = [calls.queue(snapshot, hook, b"%d" % number) for number in range(1, 40)]
-        others[7].cancel()
-        assert not any(call.done() for call in (first, *others[:7]))
+        for number in range(1, 40):
+            call(number)
+        assert answers == []
         store.go_on.set()
-        tickets = await asyncio.gather(first, *others[:7], *others[8:])
-        assert [ticket.joined for ticket in tickets] == [False] + [True] * 38
+        await done.wait()
+        assert answers == [(number, 200) for number in range(40)]
+        counted = services.metrics.exposition().decode()
+        assert 'reconciler_triggers_total{outcome="queued"} 1.0' in counted
+        assert 'reconciler_triggers_total{outcome="joined"} 39.0' in counted
+        hook = services.snapshot.addresses["support/published"]
         assert store.asked == [(1, b"0"), (39, b"39")]
         assert (await queued(web), services.syncs_woken) == (1, 1)
         assert (await store.observed(now_ms=services.clock.now_ms()))[hook.id].day_count == 40

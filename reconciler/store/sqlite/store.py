@@ -187,15 +187,16 @@ class SqliteStore:
         finally:
             self._idle.put(connection)
 
-    async def _write(self, verb: Verb, *arguments: Any) -> Any:
-        """Hand an operation to the writer and wait for its commit."""
-        if self._writer is None:
-            raise StoreUnavailable(f"the store {self._path} was opened for reading only")
-        if self._is_displaced:
-            raise self._displaced()
+    def _write(self, verb: Verb, *arguments: Any) -> asyncio.Future[Any]:
+        """Hand an operation to the writer, to be awaited until its commit."""
         future = asyncio.get_running_loop().create_future()
-        self._writer.submit(Operation(verb, arguments, future))
-        return await future
+        if self._writer is None:
+            future.set_exception(StoreUnavailable(f"the store {self._path} was opened for reading only"))
+        elif self._is_displaced:
+            future.set_exception(self._displaced())
+        else:
+            self._writer.submit(Operation(verb, arguments, future))
+        return future
 
     # -- state -----------------------------------------------------------------------------------------------
 
@@ -240,11 +241,10 @@ class SqliteStore:
 
     # -- ingest ----------------------------------------------------------------------------------------------
 
-    async def accept(
+    def accept(
         self, events: Sequence[NewEvent], *, serial: int, taking: Taking | None = None
-    ) -> list[Accepted]:
-        accepted: list[Accepted] = await self._write(_ACCEPT, events, serial, taking)
-        return accepted
+    ) -> asyncio.Future[list[Accepted]]:
+        return self._write(_ACCEPT, events, serial, taking)
 
     # -- queue -----------------------------------------------------------------------------------------------
 

@@ -131,8 +131,9 @@ class Writer:
     def submit(self, operation: Operation) -> None:
         """Have it done; its future is answered on its own loop after the commit."""
         if self._stopping:
-            raise StoreUnavailable("the store is closed")
-        self._queue.put(operation)
+            operation.future.set_exception(StoreUnavailable("the store is closed"))
+        else:
+            self._queue.put(operation)
 
     def stop(self) -> None:
         """Finish what was submitted and close the connection. Blocks until the thread has ended."""
