@@ -60,7 +60,6 @@ class DirectRequest(RequestResponseCycle):
 
     def end(self, content: bytes | None) -> None:
         """The body is over, or has been given up."""
-        self.more_body = False
         received, self.received = self.received, None  # what it holds is likely to hold this: no cycle is to be left
         if received is not None:
             received(content)

@@ -171,6 +171,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if request is None:
             super().on_message_complete()
         else:
+            request.more_body = False
             # The loop lets go of the interpreter after each read, and not between calls like this one: a thread that
             # waits for it would get it, and give it back, after every request.
             self.loop.call_soon(request.end, request.content)

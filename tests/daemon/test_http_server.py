@@ -158,6 +158,31 @@ def test_a_stop_waits_for_direct_requests_and_then_cuts_them_off() -> None:
     uvloop.run(go())
 
 
+def test_no_timer_runs_on_a_request_that_is_there_whole() -> None:
+    """What waits for an answer, or for the next request, has no body that could be late."""
+
+    async def go() -> None:
+        app = Silent()
+        listener = bind("127.0.0.1", 0)
+        server = http_server(app)
+        task = asyncio.create_task(server.serve([listener]))
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+        for number in range(3):
+            app.some.clear()
+            writer.write(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}")
+            await app.some.wait()
+            (connection,) = server.server_state.connections
+            assert connection._timer is None  # type: ignore[union-attr]
+            app.taken[number].respond(Answer(200, b"{}"))
+            await reader.readuntil(b"{}")
+            assert connection._timer is None  # type: ignore[union-attr]
+        writer.close()
+        server.should_exit = True
+        await task
+
+    uvloop.run(go())
+
+
 def test_who_comes_beyond_the_limit_is_sent_away() -> None:
     """Requests past ASGI find no more room than others do."""
 
