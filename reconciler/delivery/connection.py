@@ -18,6 +18,8 @@ from reconciler.model.exchange import Reply
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reconciler.outbox import Outbox
+
 __all__ = ["BODY_BYTES_KEPT", "BODY_BYTES_READ", "INFORMATIONAL_MAX", "Connection"]
 
 BODY_BYTES_READ = 64 * 1024
@@ -53,7 +55,10 @@ class Connection(asyncio.Protocol):
     It has one timer, which is moved on only when it fires: a busy connection starts none for each request.
     """
 
-    def __init__(self, freed: Callable[[Connection], None], lost: Callable[[Connection], None]) -> None:
+    def __init__(
+        self, outbox: Outbox, freed: Callable[[Connection], None], lost: Callable[[Connection], None]
+    ) -> None:
+        self._outbox = outbox
         self._freed = freed
         self._lost = lost
         self._loop = asyncio.get_running_loop()
@@ -70,6 +75,7 @@ class Connection(asyncio.Protocol):
         self._timeout_ms = 0
         self._is_sealed = False
         self._is_large = False
+        self._unsent = b""
         self._begin(is_bodiless=False)
 
     def _begin(self, *, is_bodiless: bool) -> None:
@@ -98,10 +104,17 @@ class Connection(asyncio.Protocol):
         self._answer = answer = self._loop.create_future()
         if self.is_usable:
             self._wait_until(deadline_s)
-            self._transport.write(request)
+            self._unsent = request
+            self._outbox.add(self)
         else:
             self._fail(AttemptError.DISCONNECTED, "the connection was closed before the request was sent")
         return answer
+
+    def flush(self) -> None:
+        """Write the request, if it still waits to be written."""
+        request, self._unsent = self._unsent, b""
+        if request and not self._transport.is_closing():
+            self._transport.write(request)
 
     def close(self) -> None:
         """End it at once, with whatever is in it; nothing, if it has not begun."""
@@ -119,6 +132,8 @@ class Connection(asyncio.Protocol):
         if self._answer is None:  # nobody asked: it must not answer the next request
             self.close()
             return
+        if self._unsent:
+            self.flush()  # its answer came before it; it goes out all the same, or the next one would have to
         self._wire_bytes += len(data)
         try:
             self._parser.feed_data(data)

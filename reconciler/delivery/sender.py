@@ -19,6 +19,7 @@ from reconciler.delivery.dial import Authority, Dialler
 from reconciler.delivery.resolver import Resolver
 from reconciler.errors import EgressRefused, SendFailed
 from reconciler.model.delivery import AttemptError
+from reconciler.outbox import Outbox
 
 if TYPE_CHECKING:
     import ssl
@@ -65,6 +66,7 @@ class HttpSender:
         self._dialler = Dialler(guard, resolver or Resolver(), tls)
         self._origins: dict[str, _Origin] = {}
         self._open: dict[Connection, _Origin] = {}
+        self._outbox = Outbox()
         self._idle = 0
         self._is_closed = False
 
@@ -112,13 +114,16 @@ class HttpSender:
     async def _dial(self, origin: _Origin, deadline_s: float, timeout_ms: int) -> Connection:
         try:
             async with asyncio.timeout_at(deadline_s):
-                connection = await self._dialler.dial(origin.authority, lambda: Connection(self._freed, self._lost))
+                connection = await self._dialler.dial(origin.authority, self._new_connection)
         except TimeoutError:
             message = f"no connection, and so no answer, within {timeout_ms} ms"
             raise SendFailed(AttemptError.TIMEOUT, message) from None
         if connection.is_usable:  # nobody will tell of one that ended before this
             self._open[connection] = origin
         return connection
+
+    def _new_connection(self) -> Connection:
+        return Connection(self._outbox, self._freed, self._lost)
 
     def _freed(self, connection: Connection) -> None:
         if self._is_closed or self._idle >= IDLE_MAX:

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from reconciler.outbox import Outbox
 from reconciler.web.body import declared_length
 from reconciler.web.direct import DirectRequest
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+    from uvicorn.server import ServerState
 
     from reconciler.web.answers import Answer
 
@@ -44,29 +47,26 @@ DIRECT_BODY_BYTES_MAX = 64 * 1024
 """A body that fits what a connection may hold unread; no larger one needs less than ASGI's flow control."""
 
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_OUTBOXES: WeakKeyDictionary[ServerState, Outbox] = WeakKeyDictionary()
+"""One for all connections of a server."""
+
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class _GatheringTransport:
-    """A transport whose writes of one turn of the loop go out together."""
+    """A transport whose writes of one turn of the loop go out as one."""
 
-    __slots__ = ("_call_soon", "_transport", "_waiting")
+    __slots__ = ("_outbox", "_transport", "_waiting")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, outbox: Outbox) -> None:
         self._transport = transport
-        self._call_soon = loop.call_soon
+        self._outbox = outbox
         self._waiting: list[bytes] = []
 
     def write(self, data: bytes) -> None:
         if not self._waiting:
-            self._call_soon(self.flush)
+            self._outbox.add(self)
         self._waiting.append(data)
-
-    def write_at_once(self, data: bytes) -> None:
-        """Write what nothing follows."""
-        self.flush()
-        if not self._transport.is_closing():
-            self._transport.write(data)
 
     def close(self) -> None:
         self.flush()
@@ -102,7 +102,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._concurrency_max = self.limit_concurrency or sys.maxsize
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        self._gathering = _GatheringTransport(transport, self.loop)
+        outbox = _OUTBOXES.setdefault(self.server_state, Outbox())
+        self._gathering = _GatheringTransport(transport, outbox)
         super().connection_made(self._gathering)  # type: ignore[arg-type] # it has all that is used
         self._start(HEAD_S)
 
@@ -221,7 +222,7 @@ class BoundedProtocol(HttpToolsProtocol):
         wire, is_last = answer.wire, answer.is_last or not request.keep_alive
         if is_last and not answer.is_last:
             wire = wire.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
-        self._gathering.write_at_once(wire)
+        self._gathering.write(wire)
         if is_last:
             self._gathering.close()
         self.on_response_complete()

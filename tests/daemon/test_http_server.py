@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from reconciler.daemon.listener import bind, http_server
+from reconciler.outbox import Outbox
 from reconciler.web.answers import Answer, send_answer
 from reconciler.web.protocol import _GatheringTransport
 
@@ -103,7 +104,7 @@ def test_an_answer_to_a_client_that_has_gone_is_dropped_in_silence() -> None:
         server = await loop.create_server(Made, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         transport = await made
-        gathering = _GatheringTransport(transport, loop)
+        gathering = _GatheringTransport(transport, Outbox())
         transport.abort()
         gathering.write(b"too late")
         assert await asyncio.gather(reader.read(), return_exceptions=True) != [b"too late"]

@@ -14,6 +14,7 @@ from reconciler.delivery.connection import HEAD_BYTES_KEPT, Connection
 from reconciler.delivery.resolver import Resolver
 from reconciler.errors import SendFailed
 from reconciler.model.delivery import AttemptError
+from reconciler.outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,7 @@ def test_a_request_on_a_connection_that_has_ended_fails_at_once(listen: Any) -> 
             loop = asyncio.get_running_loop()
             lost = asyncio.Event()
             _, connection = await loop.create_connection(
-                lambda: Connection(lambda _: None, lambda _: lost.set()), "127.0.0.1", receiver.port
+                lambda: Connection(Outbox(), lambda _: None, lambda _: lost.set()), "127.0.0.1", receiver.port
             )
             await lost.wait()
             answer = connection.exchange(b"GET / HTTP/1.1\r\n\r\n", deadline_s=loop.time() + 60, timeout_ms=60_000)
@@ -90,6 +91,38 @@ def test_a_request_on_a_connection_that_has_ended_fails_at_once(listen: Any) -> 
             error = answer.exception()
             assert isinstance(error, SendFailed)
             assert error.error == AttemptError.DISCONNECTED
+
+    asyncio.run(go())
+
+
+def test_an_answer_that_comes_before_its_request_leaves_no_request_behind() -> None:
+    """What the receiver says first is taken as ever; the request has gone out once, before the connection is free."""
+
+    class Line(asyncio.Transport):
+        def __init__(self) -> None:
+            super().__init__()
+            self.written: list[bytes] = []
+
+        def write(self, data: Any) -> None:
+            self.written.append(data)
+
+        def is_closing(self) -> bool:
+            return False
+
+        def get_write_buffer_size(self) -> int:
+            return 0
+
+    async def go() -> None:
+        loop, line, freed = asyncio.get_running_loop(), Line(), []
+        connection = Connection(Outbox(), lambda one: freed.append((one, list(line.written))), lambda _: None)
+        connection.connection_made(line)
+        answer = connection.exchange(b"request", deadline_s=loop.time() + 60, timeout_ms=60_000)
+        connection.data_received(b"HTTP/1.1 204 No Content\r\n\r\n")
+        assert (await answer).status == 204
+        assert freed == [(connection, [b"request"])]
+        await asyncio.sleep(0)  # noqa: TID251 - a turn, at the end of which nothing more is written
+        assert line.written == [b"request"]
+        connection.connection_lost(None)
 
     asyncio.run(go())
 
