@@ -218,6 +218,7 @@ class World:
     receivers: dict[str, Receiver] = field(default_factory=dict)
     workers: list[Worker] = field(default_factory=list)
     started: int = 0
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
     broken: list[Exception] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -246,6 +247,7 @@ class World:
         process.disturbed()
         task = asyncio.create_task(dispatcher.run(), name=owner)
         self.workers.append(Worker(owner, process, dispatcher, task))
+        self.tasks.append(task)
 
     async def kill(self, worker: Worker) -> None:
         """As by SIGKILL: what it held is held until its leases end."""
@@ -261,6 +263,12 @@ class World:
         await worker.dispatcher.stop(grace_s)
         await worker.task
         self.check(worker)
+
+    async def abandon(self) -> None:
+        """Leave no task behind, and none whose error nobody has heard: it would be told of in another test."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
     def check(self, worker: Worker) -> None:
         """Nothing went wrong inside."""

@@ -288,7 +288,12 @@ def simulate(seed: int, profile: Profile = SHORT) -> Counter[str]:
     """Play the world of this seed; what happened in it, counted. Raises where a law was broken."""
 
     async def play() -> Counter[str]:
-        return await Simulation(seed, profile).play()
+        simulation = Simulation(seed, profile)
+        try:
+            return await simulation.play()
+        finally:
+            await simulation.world.abandon()
+            await asyncio.gather(*simulation.retiring, return_exceptions=True)
 
     try:
         counts: Counter[str] = run(play())
