@@ -142,8 +142,8 @@ class BoundedProtocol(HttpToolsProtocol):
             cycle = self._cycle()
             if cycle is not None and cycle.more_body:
                 self._start(BODY_S)
-            elif cycle is None or cycle.response_complete:  # blank lines between requests
-                self._start(HEAD_S)
+            elif cycle is before and not in_body and (cycle is None or cycle.response_complete):
+                self._start(HEAD_S)  # blank lines between requests
 
     def on_message_begin(self) -> None:
         self._in_head = True

@@ -35,13 +35,15 @@ async def measure(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def serving(app: Any = measure) -> AsyncIterator[int]:
-    """The port on which an application is served."""
+async def serving(app: Any = measure, **settings: int) -> AsyncIterator[tuple[int, Any]]:
+    """The port on which an application is served, and the server."""
     listener = bind("127.0.0.1", 0)
     server = http_server(app)
+    for name, value in settings.items():
+        setattr(server.config, name, value)
     task = asyncio.create_task(server.serve([listener]))
     try:
-        yield listener.getsockname()[1]
+        yield listener.getsockname()[1], server
     finally:
         server.should_exit = True
         await task
@@ -51,7 +53,7 @@ def test_a_head_behind_a_large_body_is_measured_alone() -> None:
     """A client that sends its next request ahead gets both answers, even if a read ends within the second's head."""
 
     async def go() -> None:
-        async with serving() as port:
+        async with serving() as (port, _):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n"
             writer.write(head + b"x" * 100_000 + head[:10])
@@ -72,7 +74,7 @@ def test_a_connection_ends_with_an_answer_that_says_so_and_with_no_other(said: l
         await send_answer(send, answer)
 
     async def go() -> None:
-        async with serving(app) as port:
+        async with serving(app) as (port, _):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
             for _ in range(1 if said else 3):
@@ -140,16 +142,12 @@ def test_a_stop_waits_for_direct_requests_and_then_cuts_them_off() -> None:
 
     async def go() -> None:
         app = Silent()
-        listener = bind("127.0.0.1", 0)
-        server = http_server(app)
-        server.config.timeout_graceful_shutdown = 1
-        task = asyncio.create_task(server.serve([listener]))
-        reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
-        writer.write(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
-        await app.some.wait()
-        server.should_exit = True
-        said = await reader.read()
-        await task
+        async with serving(app, timeout_graceful_shutdown=1) as (port, server):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+            await app.some.wait()
+            server.should_exit = True
+            said = await reader.read()
         assert said.startswith(b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n")
         assert b"\r\nretry-after: " in said
         app.taken[0].respond(Answer(200, b"{}"))
@@ -164,22 +162,44 @@ def test_no_timer_runs_on_a_request_that_is_there_whole() -> None:
 
     async def go() -> None:
         app = Silent()
-        listener = bind("127.0.0.1", 0)
-        server = http_server(app)
-        task = asyncio.create_task(server.serve([listener]))
-        reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
-        for number in range(3):
-            app.some.clear()
-            writer.write(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}")
-            await app.some.wait()
-            (connection,) = server.server_state.connections
-            assert connection._timer is None  # type: ignore[union-attr]
-            app.taken[number].respond(Answer(200, b"{}"))
-            await reader.readuntil(b"{}")
-            assert connection._timer is None  # type: ignore[union-attr]
-        writer.close()
-        server.should_exit = True
-        await task
+        async with serving(app) as (port, server):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for number in range(3):
+                app.some.clear()
+                writer.write(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}")
+                await app.some.wait()
+                (connection,) = server.server_state.connections
+                assert connection._timer is None
+                app.taken[number].respond(Answer(200, b"{}"))
+                await reader.readuntil(b"{}")
+                assert connection._timer is None
+            writer.close()
+
+    uvloop.run(go())
+
+
+class Curt(Silent):
+    """An application that answers as soon as it has read a head."""
+
+    def take(self, request: DirectRequest) -> None:
+        """And keep it."""
+        super().take(request)
+        request.respond(Answer(404, b"{}"))
+
+
+def test_no_timer_runs_after_an_answer_that_did_not_wait_for_the_body() -> None:
+    """A connection that is unused is not one whose next head is late."""
+
+    async def go() -> None:
+        async with serving(Curt()) as (port, server):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for body in (b"{}", b"", b"{}"):
+                writer.write(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n" + body)
+                await reader.readuntil(b"{}")
+                (connection,) = server.server_state.connections
+                assert (connection._timer is None) == bool(body)
+                writer.write(b"{}"[len(body) :])
+            writer.close()
 
     uvloop.run(go())
 
@@ -189,16 +209,11 @@ def test_who_comes_beyond_the_limit_is_sent_away() -> None:
 
     async def go() -> None:
         app = Silent()
-        listener = bind("127.0.0.1", 0)
-        server = http_server(app)
-        server.config.limit_concurrency = 1
-        task = asyncio.create_task(server.serve([listener]))
-        reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
-        writer.write(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
-        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 503 ")
-        assert app.taken == []
-        writer.close()
-        server.should_exit = True
-        await task
+        async with serving(app, limit_concurrency=1) as (port, _):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 503 ")
+            assert app.taken == []
+            writer.close()
 
     uvloop.run(go())
