@@ -98,8 +98,9 @@ def _store_deliveries(
         answer = known.get(event.id)
         if answer is None:
             claims = _add_deliveries(session, offer, numbers[event.id], rows)
-            answer = Accepted(event.id, False, _fanout(session, event), event.unmatched, claims)
-            known[event.id] = Accepted(event.id, True, answer.deliveries, event.unmatched)
+            known[event.id] = answer = Accepted(event.id, False, _fanout(session, event), event.unmatched, claims)
+        elif not answer.duplicate:  # it came earlier among these
+            answer = answer._replace(duplicate=True, claims=())
         answers.append(answer)
     if rows:
         try:
