@@ -22,6 +22,7 @@ GRAVE = frozenset(
     {
         "bot-id-changes",
         "data-source-changes",
+        "data-source-id-changes",
         "secret-rotates",
         "secret-source-changes",
         "signing-stops",
@@ -34,10 +35,12 @@ GRAVE = frozenset(
 """Warnings that lift an update or a rename above the calm ones: somebody outside will notice."""
 
 
-def warnings_of(action: Action, kind: Kind, before: Spec | None, after: Spec | None) -> tuple[PlanWarning, ...]:
-    """The warnings of one change, gravest first."""
+def warnings_of(
+    action: Action, kind: Kind, before: Spec | None, after: Spec | None, *, handle: str
+) -> tuple[PlanWarning, ...]:
+    """The warnings of one change, gravest first. `handle` is what the resource has after it."""
     if kind is not Kind.WEBHOOK:
-        return _of_owner(action, kind, before, after)
+        return _of_owner(action, kind, before, after, handle)
     match action:
         case Action.DELETE:
             assert before is not None
@@ -55,7 +58,9 @@ def warnings_of(action: Action, kind: Kind, before: Spec | None, after: Spec | N
             return (*((_rotates(before, after),) if rotates(before, after) else ()), *_edited(before, after))
 
 
-def _of_owner(action: Action, kind: Kind, before: Spec | None, after: Spec | None) -> tuple[PlanWarning, ...]:
+def _of_owner(
+    action: Action, kind: Kind, before: Spec | None, after: Spec | None, handle: str
+) -> tuple[PlanWarning, ...]:
     if action is Action.DELETE:
         if kind is Kind.BOT:
             return (PlanWarning(code="bot-goes", message="events of this bot no longer match anything"),)
@@ -70,6 +75,10 @@ def _of_owner(action: Action, kind: Kind, before: Spec | None, after: Spec | Non
         keeps = f"; `id: {old}` keeps them" if action is Action.RENAME else ""
         message = f"conversations of the platform's bot `{old}` no longer match it, those of `{new}` do{keeps}"
         warnings.append(PlanWarning(code="bot-id-changes", message=message))
+    # Unlike conversations, sync events also come by handle or name: an old id that is one of these still finds it.
+    if kind is Kind.DATA_SOURCE and old not in (new, handle, after["name"]):
+        message = f"sync events of the platform's data source `{old}` no longer match it, those of `{new}` do"
+        warnings.append(PlanWarning(code="data-source-id-changes", message=message))
     if kind is Kind.DATA_SOURCE and before["sync"] and _run(before["sync"]) != _run(after["sync"]):
         warnings.append(PlanWarning(code="sync-changes", message=_sync_changes(before["sync"], after["sync"])))
     return tuple(warnings)

@@ -91,7 +91,8 @@ def _canonical(kind: Kind, spec: Spec, handle: str) -> Spec:
 def _create(declared: Declared, hint: PlanWarning | None) -> Change:
     kind, address = declared.key
     after = declared.spec
-    found = differences(_defaults(kind, after, address.rpartition("/")[2]), after)
+    handle = address.rpartition("/")[2]
+    found = differences(_defaults(kind, after, handle), after)
     place = declared.locate("")
     return Change(
         kind=kind,
@@ -101,7 +102,7 @@ def _create(declared: Declared, hint: PlanWarning | None) -> Change:
         file=place.file,
         line=place.line,
         fields=tuple(_field(each.path, None, each.after, declared.locate(each.path)) for each in found),
-        warnings=(*warnings_of(Action.CREATE, kind, None, after), *((hint,) if hint else ())),
+        warnings=(*warnings_of(Action.CREATE, kind, None, after, handle=handle), *((hint,) if hint else ())),
     )
 
 
@@ -141,7 +142,7 @@ def _change(declared: Declared, resource: Resource, desired: Desired, pairing: P
         file=cause_field.file,
         line=cause_field.line,
         fields=tuple(fields),
-        warnings=warnings_of(action, kind, before, after),
+        warnings=warnings_of(action, kind, before, after, handle=address.rpartition("/")[2]),
     )
 
 
@@ -170,7 +171,10 @@ def _delete(resource: Resource, desired: Desired, pairing: Pairing) -> Change:
         file=place.file if place else None,
         line=place.line if place else None,
         fields=tuple(fields),
-        warnings=(*warnings_of(Action.DELETE, kind, before, None), *_not_renamed(resource, pairing)),
+        warnings=(
+            *warnings_of(Action.DELETE, kind, before, None, handle=handle),
+            *_not_renamed(resource, pairing),
+        ),
     )
 
 

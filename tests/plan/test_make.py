@@ -178,6 +178,36 @@ def test_a_renamed_bot_without_an_id_of_its_own_is_told_what_keeps_it(declare: D
     assert [codes(change) for change in kept.changes] == [[]]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ({"id": "ds-1"}, {"id": "ds-2"}, "ds-2"),
+        ({"id": "ds-1"}, {}, "docs"),
+        ({}, {"id": "ds-1"}, None),
+        ({"id": "Manual", "name": "Manual"}, {"id": "ds-1", "name": "Manual"}, None),
+        ({"id": "Manual", "name": "Manual"}, {"id": "ds-1", "name": "Handbook"}, "ds-1"),
+    ],
+)
+def test_a_data_source_that_events_no_longer_find_by_its_id_is_said(
+    *, before: Any, after: Any, said: str | None, declare: Declare, applied: Apply
+) -> None:
+    """Sync events find it by id, handle or name: an old id that is its handle or its name still does."""
+    old, new = ({"s": {"data_sources": {"docs": source}}} for source in (before, after))
+    (change,) = plan.make(declare(new), applied(declare(old))).changes
+    assert codes(change) == (["data-source-id-changes"] if said else [])
+    if said:
+        assert change.warnings[0].message == (
+            f"sync events of the platform's data source `{before['id']}` no longer match it, those of `{said}` do"
+        )
+
+
+def test_a_data_source_whose_id_changes_is_no_calm_edit(declare: Declare, applied: Apply) -> None:
+    """It stands before the edits that nobody outside notices, as a bot whose id changes does."""
+    state = applied(declare({"s": {"name": "S", "data_sources": {"docs": {"id": "ds-1"}}}}))
+    made = plan.make(declare({"s": {"name": "T", "data_sources": {"docs": {"id": "ds-2"}}}}), state)
+    assert [change.address for change in made.changes] == ["s/docs", "s"]
+
+
 TWO_SOURCES = {name: {"sync": {"command": [f"sync-{name}"]}} for name in ("docs", "faq")}
 
 
