@@ -54,7 +54,7 @@ def apply(
     applied, the differences are named, and the exit code is 4.
     """
     from reconciler.cli.planning import load_files
-    from reconciler.cli.reconcile import carry_out, print_applied
+    from reconciler.cli.reconcile import carry_out, print_applied, warn_of_vain
     from reconciler.plan import Allowance, from_json
     from reconciler.plan.words import summary_line
 
@@ -65,12 +65,12 @@ def apply(
     serial = asyncio.run(carry_out(reviewed, desired, allow, store_url=store, key_file=key_file))
     if format_ == "json":
         print_applied(reviewed, serial)
-        return
-    print_text(summary_line(reviewed))
-    if reviewed.is_empty:
-        return
-    commit = f" of commit {one_line(reviewed.commit)}" if reviewed.commit else ""
-    print_text(f"Applied the plan{commit}; the state's serial is {serial}.")
+    else:
+        print_text(summary_line(reviewed))
+        if not reviewed.is_empty:
+            commit = f" of commit {one_line(reviewed.commit)}" if reviewed.commit else ""
+            print_text(f"Applied the plan{commit}; the state's serial is {serial}.")
+    warn_of_vain(reviewed, allow)
 
 
 def _refuse_where_nothing_is(reviewed: Plan, desired: Desired, store: str) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reconciler.model.resource import Desired
     from reconciler.plan import Allowance, Plan
 
-__all__ = ["ReconcileOptions", "carry_out", "print_applied", "reconcile"]
+__all__ = ["ReconcileOptions", "carry_out", "print_applied", "reconcile", "warn_of_vain"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +107,7 @@ def _plan_and_apply(options: ReconcileOptions) -> Plan:
         print_applied(plan, serial)
     elif plan.changes:
         print_text(f"Applied; the state's serial is {serial}.")
+    warn_of_vain(plan, allow)
     return plan
 
 
@@ -122,10 +123,11 @@ def _apply_command(options: ReconcileOptions, *, in_folder: bool = True) -> str:
 
 
 def _require_consent(plan: Plan, allow: Allowance) -> None:
-    if not allow.all and not allow.addresses:
-        from reconciler.control.reconcile import refuse
+    from reconciler.control.reconcile import refuse
+    from reconciler.plan.guards import reaches, vain_allowances
 
-        refuse(plan.guards)  # a question would be for nothing
+    if not reaches(allow, plan.changes):
+        refuse(plan.guards, vain_allowances(allow, plan.changes))  # a question would be for nothing
     if not is_interactive():
         raise UsageError("nobody can be asked here: there is no terminal; give --yes to apply without asking")
     if not ask("Apply this plan?"):
@@ -159,6 +161,14 @@ async def carry_out(plan: Plan, desired: Desired, allow: Allowance, *, store_url
             " keep a copy of it elsewhere, and out of git"
         )
     return applied.serial
+
+
+def warn_of_vain(plan: Plan, allow: Allowance) -> None:
+    """Name the addresses that were allowed and that the plan has not deleted or replaced."""
+    from reconciler.plan.guards import vain_allowances
+
+    for said in vain_allowances(allow, plan.changes):
+        note(f"warning: {one_line(said)}")
 
 
 def print_applied(plan: Plan, serial: int) -> None:

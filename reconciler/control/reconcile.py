@@ -10,7 +10,7 @@ from reconciler.control.observe import observations, shut
 from reconciler.control.secrets import Sealer, require_same_keys
 from reconciler.errors import GuardRefused, PlanStale, ReconcilerError
 from reconciler.plan.compare import differing
-from reconciler.plan.guards import NOTHING_ALLOWED, Allowance, guards_of
+from reconciler.plan.guards import NOTHING_ALLOWED, Allowance, guards_of, vain_allowances
 from reconciler.plan.make import make
 from reconciler.plan.moves import pair
 
@@ -82,7 +82,7 @@ async def apply(
                 await store.write_note(name, value)
         return Applied(plan=plan, serial=state.serial)
     refused = guards_of(desired, state, plan.changes, pairing=pairing, observed=observed, allow=allow)
-    refuse(refused)
+    refuse(refused, vain_allowances(allow, plan.changes) if refused else ())
     sealer = Sealer(
         keyring=keyring,
         mint=mint,
@@ -116,12 +116,13 @@ def _nothing_left_of(desired: Desired) -> Callable[[State], None]:
     return verify
 
 
-def refuse(guards: Sequence[Guard]) -> None:
-    """Raise GuardRefused if there are any, with every reason and what allows it."""
+def refuse(guards: Sequence[Guard], vain: Sequence[str] = ()) -> None:
+    """Raise GuardRefused if there are any, with every reason, what allows it, and what was allowed in vain."""
     if not guards:
         return
     lines = [f"{len(guards)} guard{'' if len(guards) == 1 else 's'} refused to apply this plan; nothing was changed"]
     for guard in guards:
         where = f"{guard.address}: " if guard.address else ""
         lines.append(f"  {where}{guard.message} [{guard.code}]; to allow it: {guard.allow}")
+    lines += [f"  {each}" for each in vain]
     raise GuardRefused("\n".join(lines), [guard.code for guard in guards])

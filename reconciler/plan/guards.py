@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.model.hook import NOTIFY_ADDRESS, EventType
 from reconciler.model.resource import Key, Kind
+from reconciler.plan.escape import harmless
 from reconciler.plan.plan import Action, Guard
 from reconciler.plan.swallowed import SWALLOWED
 from reconciler.plan.words import counted, participle, place_words, traffic_counted
@@ -23,16 +24,25 @@ __all__ = [
     "ALLOW_ALL",
     "DELETIONS_MAX",
     "DELETIONS_SHARE_MAX",
+    "NAMED_MAX",
     "NOTHING_ALLOWED",
     "Allowance",
     "flags_of",
     "guards_of",
+    "reaches",
+    "vain_allowances",
 ]
 
 EXISTING_MIN = 10
 """From this many webhooks on, the share and the number deleted at once are guarded."""
 DELETIONS_MAX = 10
 DELETIONS_SHARE_MAX = 0.3
+
+NAMED_MAX = 10
+"""Addresses that allow nothing, named one by one."""
+_CANDIDATES_MAX = 2_000
+_SHOWN_MAX = 200
+"""Characters of such an address; a handle has at most 100."""
 
 ALLOW_ALL = "--allow-delete-all"
 
@@ -60,7 +70,7 @@ def guards_of(
     """The guards that stand against these changes. A replaced webhook counts as a deleted one."""
     lost: list[tuple[Change, Resource]] = []
     for change in changes:
-        if change.kind is Kind.WEBHOOK and change.action in (Action.DELETE, Action.REPLACE):
+        if _loses(change):
             key = Key(change.kind, change.address)
             resource = state.resources[key] if change.action is Action.DELETE else pairing.before[key]
             if not allow.addresses & {change.address, resource.key.address}:
@@ -74,11 +84,56 @@ def guards_of(
     return tuple(found)
 
 
+def reaches(allow: Allowance, changes: Sequence[Change]) -> bool:
+    """Whether it can pass anything that stands against these changes."""
+    return allow.all or any(
+        _loses(change) and not allow.addresses.isdisjoint(_addresses(change)) for change in changes
+    )
+
+
+def vain_allowances(allow: Allowance, changes: Sequence[Change]) -> tuple[str, ...]:
+    """A sentence on each allowed address that none of these changes deletes or replaces: mistyped, or left over.
+
+    One that is deleted while no guard stands against it is neither: whether it had traffic depends on the moment.
+    """
+    if not allow.addresses:
+        return ()
+    lost = [change for change in changes if _loses(change)]
+    vain = sorted(allow.addresses.difference(*map(_addresses, lost)))
+    meant = [each.address for each in lost if allow.addresses.isdisjoint(_addresses(each))][:_CANDIDATES_MAX]
+    said = [_in_vain(address, meant, has_lost=bool(lost)) for address in vain[:NAMED_MAX]]
+    if len(vain) > NAMED_MAX:
+        said.append(f"and {counted(len(vain) - NAMED_MAX, 'more address allows', 'more addresses allow')} nothing")
+    return tuple(said)
+
+
+def _in_vain(address: str, meant: Sequence[str], *, has_lost: bool) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only where something went wrong
+
+    shown = address if len(address) <= _SHOWN_MAX else f"{address[:_SHOWN_MAX]}…"
+    said = f"{_allow(harmless(shown))} allows nothing: this plan deletes or replaces no webhook"
+    if not has_lost:
+        return said
+    if near := get_close_matches(shown, meant, n=1):
+        return f"{said} of that address; did you mean {harmless(near[0])}?"
+    return f"{said} of that address{'' if '/' in shown else '; write it as the plan does, BOT/HOOK'}"
+
+
 def flags_of(guards: Sequence[Guard]) -> tuple[str, ...]:
     """The fewest flags that pass these guards: where one allows all, only protected webhooks need their own."""
     has_all = any(guard.allow == ALLOW_ALL for guard in guards)
     needed = (guard.allow for guard in guards if not has_all or guard.allow == ALLOW_ALL or guard.code == "protected")
     return tuple(dict.fromkeys(needed))
+
+
+def _loses(change: Change) -> bool:
+    """Whether a webhook as it is now ends with the change."""
+    return change.kind is Kind.WEBHOOK and change.action in (Action.DELETE, Action.REPLACE)
+
+
+def _addresses(change: Change) -> set[str]:
+    """What a lost webhook may be allowed by: its address after the change, and the one before."""
+    return {change.address, *(field.before for field in change.fields if field.path == "address")}
 
 
 def _allow(address: str) -> str:

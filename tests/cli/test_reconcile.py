@@ -176,6 +176,48 @@ def test_reviewed_plan_is_guarded_as_any_other(reconcile: Callable[..., Any], ap
     assert reconcile("hooks", "--json").json["items"] == []
 
 
+MISTYPED = "--allow-delete support-bot/chat allows nothing: this plan deletes or replaces no webhook"
+
+
+def test_mistyped_allowance_is_named_where_a_guard_refuses(
+    reconcile: Callable[..., Any], applied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside what refused, at once: before a question that would be for nothing."""
+    _edit(applied, "        enabled: true\n", "        enabled: true\n        protected: true\n")
+    assert reconcile("--yes").code == 0
+    text = (applied / "hooks.yaml").read_text()
+    (applied / "hooks.yaml").write_text(text[: text.index("      chats:")])
+    monkeypatch.setattr("reconciler.cli.reconcile.is_interactive", lambda: True)
+    assert reconcile("--plan", "--out", "plan.json").code == 0
+
+    for command in (["--yes"], [], ["apply", "plan.json"]):
+        refused = reconcile(*command, "--allow-delete", "support-bot/chat")
+
+        assert refused.code == 6
+        assert f"{MISTYPED} of that address; did you mean support-bot/chats?" in refused.err
+        assert "warning" not in refused.err
+        assert "Apply this plan?" not in refused.err
+
+
+def test_allowance_of_nothing_is_a_warning_and_no_failure(reconcile: Callable[..., Any], applied: Path) -> None:
+    """Where no guard refuses it changes neither the exit code nor what is printed for programs."""
+    warning = f"warning: {MISTYPED}\n"
+    assert reconcile("--plan", "--out", "empty.json").code == 0
+
+    nothing = reconcile("--allow-delete", "support-bot/chat")
+    assert (nothing.code, nothing.err) == (0, warning)
+    nothing = reconcile("apply", "empty.json", "--allow-delete", "support-bot/chat")
+    assert (nothing.code, nothing.err) == (0, warning)
+
+    _edit(applied, "crm.example.com", "crm2.example.com")
+    applying = reconcile("--yes", "--json", "--allow-delete", "support-bot/chat")
+    assert (applying.code, applying.json["applied"], applying.err) == (0, {"serial": 2}, warning)
+
+    text = (applied / "hooks.yaml").read_text()
+    (applied / "hooks.yaml").write_text(text[: text.index("      chats:")])
+    assert reconcile("--yes", "--allow-delete", "support-bot/chats").err == "", "what a plan deletes is no mistake"
+
+
 def test_invalid_configuration_exits_65_with_every_problem(reconcile: Callable[..., Any], folder: Path) -> None:
     """Problems go to stderr with their places; in JSON they are a list on stdout."""
     (folder / "hooks.yaml").write_text("version: 1\nbots:\n  b:\n    webhook: {}\n    idd: x\n")

@@ -224,6 +224,18 @@ def test_a_guard_refuses_and_names_the_flag(bench: Any) -> None:
     assert bench.state.serial == 2
 
 
+def test_a_refusal_names_what_was_allowed_in_vain(bench: Any) -> None:
+    """A mistyped address is told where it matters, with the one that was probably meant."""
+    bench.apply(bots(crm=CRM | {"protected": True}))
+    with pytest.raises(GuardRefused) as refused:
+        bench.apply(bots(), allow=Allowance(addresses=frozenset({"b/cmr"})))
+    assert refused.value.message.endswith(
+        "  b/crm: it is protected and would be deleted [protected]; to allow it: --allow-delete b/crm\n"
+        "  --allow-delete b/cmr allows nothing: this plan deletes or replaces no webhook of that address;"
+        " did you mean b/crm?"
+    )
+
+
 def test_the_reviewed_plan_is_applied_or_nothing(bench: Any) -> None:
     """A plan that no longer holds is refused, saying why."""
     reviewed = bench.plan(bots(crm=CRM))

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler import plan
 from reconciler.model.resource import EMPTY_STATE
-from reconciler.plan.guards import Allowance, guards_of
+from reconciler.plan.guards import NAMED_MAX, Allowance, guards_of, vain_allowances
 from reconciler.plan.moves import pair
 from reconciler.plan.plan import Observation
 
@@ -112,3 +112,57 @@ def test_a_plan_lists_the_guards_that_nothing_has_allowed(declare: Declare, appl
     """So that a reviewer sees which flag the apply will need."""
     made = plan.make(declare({}), applied(declare(fleet(1, kept=HOOK | {"protected": True}))))
     assert [guard.code for guard in made.guards] == ["protected", "empty-configuration"]
+
+
+GONE = fleet(0, kept=HOOK, other=HOOK, typed=HOOK | {"type": "conversation.claimed"})
+
+
+def in_vain(bots: dict[str, Any], state: State, declare: Declare, *addresses: str) -> list[str]:
+    """What is said of these allowances."""
+    allow = Allowance(addresses=frozenset(addresses))
+    return list(vain_allowances(allow, plan.make(declare(bots), state).changes))
+
+
+def test_what_is_deleted_or_replaced_is_not_allowed_in_vain(declare: Declare, applied: Apply) -> None:
+    """Whether a guard stood against it or not; a webhook that is renamed as well goes by either address."""
+    state = applied(declare(GONE))
+    bots = fleet(0, kept=HOOK, new=HOOK | {"moved_from": "typed"})
+    assert in_vain(bots, state, declare, "b/other", "b/new", "b/typed") == []
+    assert in_vain(bots, state, declare) == []
+    taken = fleet(0, kept=HOOK, other=HOOK | {"type": "conversation.claimed", "moved_from": "typed"})
+    assert in_vain(taken, state, declare, "b/other", "b/typed") == []
+
+
+@pytest.mark.parametrize(
+    ("address", "hint"),
+    [
+        ("b/othr", "; did you mean b/other?"),
+        ("b/kept", ""),
+        ("b/nothing-like-it", ""),
+        ("b", "; write it as the plan does, BOT/HOOK"),
+    ],
+)
+def test_an_address_that_allows_nothing_is_said(*, address: str, hint: str, declare: Declare, applied: Apply) -> None:
+    """With the nearest that would, or else how an address is written; one that stays is allowed in vain, too."""
+    assert in_vain(fleet(0, kept=HOOK, typed=HOOK), applied(declare(GONE)), declare, address) == [
+        f"--allow-delete {address} allows nothing: this plan deletes or replaces no webhook of that address{hint}"
+    ]
+
+
+def test_nothing_is_offered_that_is_allowed_already(declare: Declare, applied: Apply) -> None:
+    """What is near and given as well was not what the other one means; where nothing is deleted, nothing is near."""
+    state = applied(declare(GONE))
+    said = "--allow-delete b/othr allows nothing: this plan deletes or replaces no webhook"
+    bots = fleet(0, kept=HOOK, typed=HOOK | {"type": "conversation.claimed"})
+    assert in_vain(bots, state, declare, "b/othr", "b/other") == [f"{said} of that address"]
+    assert in_vain(GONE, state, declare, "b/othr") == [said]
+
+
+def test_however_many_allow_nothing_little_is_said(declare: Declare, applied: Apply) -> None:
+    """A program may post any number of any length, and what does not show is spelled out."""
+    long, more = "x" * 1_000_000, [f"b/{number}" for number in range(NAMED_MAX)]
+    said = in_vain(fleet(0), applied(declare(GONE)), declare, "a\n\u202e", long, *more)
+    assert len(said) == NAMED_MAX + 1
+    assert said[0].startswith("--allow-delete 'a\\n\\u202e' allows nothing")
+    assert said[-1] == "and 2 more addresses allow nothing"
+    assert max(map(len, in_vain(fleet(0), applied(declare(GONE)), declare, long))) < 500
