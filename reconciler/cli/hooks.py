@@ -27,7 +27,8 @@ def hooks(format_: str, store: str) -> None:
     """List the applied webhooks with their health.
 
     Health is `disabled`, `idle` (nothing has happened yet), `healthy`, `failing` (the last attempts failed) or
-    `gone` (the receiver answered 410).
+    `gone` (the receiver answered 410). It is read from the store. An open breaker, and a pause that a receiver asked
+    for, the daemon alone knows: `reconcile status` shows them.
     """
     from reconciler.web.views import hook_view, webhooks
 
@@ -65,7 +66,11 @@ def hooks(format_: str, store: str) -> None:
 @format_options("text", "json")
 @store_option
 def show(address: str, format_: str, store: str) -> None:
-    """Show one webhook in full: its specification, what has happened at it, and its secret's fingerprint."""
+    """Show one webhook in full: its specification, what has happened at it, and its secret's fingerprint.
+
+    It is read from the store. An open breaker, and a pause that a receiver asked for, the daemon alone knows:
+    `reconcile status` shows them.
+    """
     from reconciler.control.addresses import webhook_at
     from reconciler.web.views import hook_detail
 

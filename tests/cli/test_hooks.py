@@ -23,6 +23,14 @@ def test_hooks_are_listed_with_their_health(reconcile: Callable[..., Any], appli
     assert lines[1].split()[:3] == ["support-bot/chats", "conversation.started", "idle"]
 
 
+def test_help_says_where_a_breaker_and_a_pause_are_seen(reconcile: Callable[..., Any], folder: Path) -> None:
+    """Both live in the daemon's memory, and these two commands read the store."""
+    for command in ("hooks", "show"):
+        said = " ".join(reconcile(command, "-h").out.split())
+        assert "An open breaker, and a pause that a receiver asked for, the daemon alone knows" in said
+        assert "`reconcile status`" in said
+
+
 def test_nothing_applied_is_said_on_stderr(reconcile: Callable[..., Any], folder: Path) -> None:
     """An empty store lists nothing and makes nothing."""
     ended = reconcile("hooks")
