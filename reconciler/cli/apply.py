@@ -10,7 +10,14 @@ import click
 
 from reconciler.cli.command import command
 from reconciler.cli.memory import uncollected
-from reconciler.cli.options import allow_options, files_option, format_options, key_file_option, store_option
+from reconciler.cli.options import (
+    PathType,
+    allow_options,
+    files_option,
+    format_options,
+    key_file_option,
+    store_option,
+)
 from reconciler.cli.output import print_text
 from reconciler.cli.text import one_line
 from reconciler.errors import UsageError
@@ -30,7 +37,7 @@ __all__ = ["apply"]
         "reconcile apply plan.json --allow-delete support-bot/old-hook",
     ),
 )
-@click.argument("planfile", type=click.Path(dir_okay=False))
+@click.argument("planfile", type=PathType(dir_okay=False))
 @files_option
 @allow_options
 @format_options("text", "json")

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,35 @@ class Entry(NamedTuple):
     summary: str
 
 
-class Command(click.Command):
+class _Checked(click.Command):
+    """What both have in common: an option without its value is named, with the help that explains it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            rest = super().parse_args(ctx, args)
+            if not ctx.resilient_parsing:
+                self._refuse_swallowed(ctx)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+        return rest
+
+    def _refuse_swallowed(self, ctx: click.Context) -> None:
+        """Refuse an option as another one's value, which click allows: a file called `--json` is never meant."""
+        options = [parameter for parameter in self.get_params(ctx) if isinstance(parameter, click.Option)]
+        names = {name for option in options for name in (*option.opts, *option.secondary_opts)}
+        for option in options:
+            name = option.name or ""
+            if option.is_flag or ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+                continue
+            value = ctx.params.get(name)
+            for each in value if isinstance(value, tuple) else (value,):
+                if isinstance(each, str) and each.partition("=")[0] in names:
+                    message = f"Option {option.opts[0]!r} requires an argument, and {each!r} is an option itself"
+                    raise click.BadOptionUsage(name, message, ctx=ctx)
+
+
+class Command(_Checked):
     """A command whose help ends with examples that can be pasted."""
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
@@ -42,7 +71,7 @@ def command(name: str, *, examples: Sequence[str] = ()) -> Callable[[Callable[..
     return click.command(name, cls=Command, examples=examples)
 
 
-class LazyGroup(click.Group):
+class LazyGroup(_Checked, click.Group):
     """A group that knows its commands by name and imports the module of the one that is called."""
 
     def __init__(self, *args: Any, entries: Mapping[str, Entry], examples: Sequence[str] = (), **kwargs: Any) -> None:

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.command import command
-from reconciler.cli.options import format_options, server_option, store_option
+from reconciler.cli.options import PathType, format_options, server_option, store_option
 from reconciler.cli.output import is_watched, note, print_json, print_text
 from reconciler.cli.text import one_line, plural
 from reconciler.errors import ExitCode, ReconcilerError, StoreUnavailable, UsageError
@@ -37,7 +37,7 @@ EVENTS_PATH = "api/v1/events"
         "zcat events.jsonl.gz | reconcile emit -",
     ),
 )
-@click.argument("source", metavar="FILE|-", type=click.Path(allow_dash=True))
+@click.argument("source", metavar="FILE|-", type=PathType(allow_dash=True))
 @format_options("text", "json")
 @server_option
 @store_option

@@ -8,7 +8,7 @@ import click
 
 from reconciler.cli.command import command
 from reconciler.cli.opening import write_whole
-from reconciler.cli.options import format_options
+from reconciler.cli.options import PathType, format_options
 from reconciler.cli.output import print_json, print_text
 from reconciler.errors import UsageError
 
@@ -50,7 +50,7 @@ bots:
 
 
 @command("init", examples=("reconcile init", "reconcile init ops/webhooks && cd ops/webhooks && reconcile --plan"))
-@click.argument("folder", metavar="[DIR]", default=".", type=click.Path(file_okay=False))
+@click.argument("folder", metavar="[DIR]", default=".", type=PathType(file_okay=False))
 @format_options("text", "json")
 def init(folder: str, format_: str) -> None:
     """Write a first hooks.yaml, the schema that editors complete from, and a .gitignore for the state.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.command import command
-from reconciler.cli.options import format_options
+from reconciler.cli.options import PathType, format_options
 from reconciler.cli.output import has_color, print_json_line, print_text
 from reconciler.cli.text import many_lines, one_line
 from reconciler.cli.times import DURATION
@@ -52,7 +52,7 @@ _REMEMBERED_DELIVERIES = 10_000
     "--secret-file",
     metavar="PATH",
     multiple=True,
-    type=click.Path(dir_okay=False),
+    type=PathType(dir_okay=False),
     help="A file that holds one; repeatable.",
 )
 @click.option("--status", type=click.IntRange(200, 599), help="The status to answer. [default: 200]")

@@ -18,6 +18,7 @@ from reconciler.cli.command import Entry, LazyGroup
 from reconciler.cli.complete import AddressType, answer_completion
 from reconciler.cli.failure import INTERRUPTED, PIPE_CLOSED, report_failure, wants_json
 from reconciler.cli.options import (
+    PathType,
     allow_options,
     files_option,
     format_options,
@@ -81,12 +82,12 @@ COMMANDS = {
 @allow_options
 @format_options("text", "json", "markdown")
 @click.option(
-    "--out", metavar="FILE", type=click.Path(dir_okay=False), help="With --plan: save the plan for `reconcile apply`."
+    "--out", metavar="FILE", type=PathType(dir_okay=False), help="With --plan: save the plan for `reconcile apply`."
 )
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 if the plan has changes.")
 @click.option("--base-ref", metavar="REF", help="With --plan: mark changes that the diff from REF does not explain.")
 @click.option(
-    "--state", "state_file", metavar="FILE", type=click.Path(), help="With --plan: plan against a `state export`."
+    "--state", "state_file", metavar="FILE", type=PathType(), help="With --plan: plan against a `state export`."
 )
 @click.option(
     "--server", metavar="URL", help="With --plan: plan against what this daemon runs (a read token will do)."

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_SERVER",
     "DEFAULT_STORE",
+    "PathType",
     "address_argument",
     "allow_options",
     "check_public_url",
@@ -39,6 +40,15 @@ DEFAULT_SERVER = "http://127.0.0.1:8080"
 _PUBLIC_URL = re.compile(r"(?i)https?://[^\s/?#@]+(?:/[^\s?#]*)?")
 
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
+
+
+class PathType(click.Path):
+    """A path that is not empty: `-f "$FILES"` where the variable is unset means no file, and not this folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the path is empty; is a variable unset?", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def inherit(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -73,7 +83,7 @@ files_option = click.option(
     "files",
     metavar="PATH",
     multiple=True,
-    type=click.Path(),
+    type=PathType(),
     callback=inherit,
     help="A YAML file or a folder of them; repeatable. [default: hooks.yaml, else hooks/]",
 )
@@ -92,7 +102,7 @@ store_option = click.option(
 key_file_option = click.option(
     "--key-file",
     metavar="PATH",
-    type=click.Path(dir_okay=False),
+    type=PathType(dir_okay=False),
     callback=inherit,
     help="The file with the key that secrets are sealed under. [default: RECONCILER_KEY, else `key` beside the"
     " database]",

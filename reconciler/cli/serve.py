@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from reconciler.cli.command import command
-from reconciler.cli.options import check_public_url, key_file_option, store_option
+from reconciler.cli.options import PathType, check_public_url, key_file_option, store_option
 from reconciler.cli.times import DURATION
 from reconciler.daemon.options import ServeOptions
 from reconciler.model.duration import format_duration
@@ -36,7 +36,7 @@ def _default(ms: int) -> dict[str, Any]:
     "files",
     metavar="PATH",
     multiple=True,
-    type=click.Path(),
+    type=PathType(),
     help="Follow this YAML file or folder; repeatable. Without it the daemon follows the store only.",
 )
 @click.option("--host", default=_DEFAULTS.host, show_default=True, help="The address to bind.")

@@ -9,7 +9,7 @@ import click
 
 from reconciler.cli.command import Entry, LazyGroup, command
 from reconciler.cli.opening import finished, opened, read_state, write_whole
-from reconciler.cli.options import store_option
+from reconciler.cli.options import PathType, store_option
 from reconciler.cli.output import note, print_bytes
 from reconciler.errors import UsageError
 
@@ -38,7 +38,7 @@ def state() -> None:
         "reconcile --plan --state state.json      plan against it, without access to the store",
     ),
 )
-@click.option("--out", metavar="FILE", type=click.Path(dir_okay=False), help="Write it to a file instead of stdout.")
+@click.option("--out", metavar="FILE", type=PathType(dir_okay=False), help="Write it to a file instead of stdout.")
 @click.option("--json", "json_", is_flag=True, expose_value=False, help="It is JSON in any case.")
 @store_option
 def export(out: str | None, store: str) -> None:
@@ -57,7 +57,7 @@ def export(out: str | None, store: str) -> None:
 
 
 @command("backup", examples=("reconcile state backup backup-$(date +%F).db",))
-@click.argument("path", type=click.Path(dir_okay=False))
+@click.argument("path", type=PathType(dir_okay=False))
 @store_option
 def backup(path: str, store: str) -> None:
     """Write a consistent copy of the store to PATH, which must not exist, while everything stays in use.

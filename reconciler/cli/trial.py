@@ -13,6 +13,7 @@ import click
 from reconciler.cli.command import command
 from reconciler.cli.opening import finished, load_keyring, read_state
 from reconciler.cli.options import (
+    PathType,
     address_argument,
     format_options,
     key_file_option,
@@ -43,7 +44,7 @@ __all__ = ["test"]
     ),
 )
 @address_argument
-@click.option("--event", "event_file", metavar="FILE", type=click.Path(allow_dash=True), help="An event to test with"
+@click.option("--event", "event_file", metavar="FILE", type=PathType(allow_dash=True), help="An event to test with"
               " instead of the catalog's example.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the request, rendered and signed, and send nothing. Needs no"
               " daemon.")  # fmt: skip

@@ -94,6 +94,7 @@ def test_help_of_the_group_lists_every_command(capsysbinary: pytest.CaptureFixtu
         ["-f", "x.yaml", "hooks"],
         ["--plan", "--yes"],
         ["--out", "plan.json"],
+        ["--plan", "--out"],
         ["--plan", "--state", "s.json", "--server", "http://127.0.0.1:1"],
         ["deliveries", "--since", "yesterday-ish"],
         ["retry"],
@@ -115,6 +116,61 @@ def test_usage_errors_exit_64_in_text_and_json(reconcile: Callable[..., Any], ar
     assert structured.json["error"]["exit"] == 64
     assert structured.json["error"]["message"]
     assert structured.json["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("-f", "Option '-f' requires an argument; see `reconcile -h`"),
+        ("apply plan.json --allow-delete", "Option '--allow-delete' requires an argument; see `reconcile apply -h`"),
+        ("--allow-delete --yes", "Option '--allow-delete' requires an argument, and '--yes' is an option itself"),
+        ("-f --plan", "Option '-f' requires an argument, and '--plan' is an option itself"),
+        ("--plan --out --server=x", "Option '--out' requires an argument, and '--server=x' is an option itself"),
+        ("hooks --store -h", "Option '--store' requires an argument, and '-h' is an option itself"),
+    ],
+)
+def test_option_without_its_value_is_named(
+    reconcile: Callable[..., Any], applied: Path, arguments: str, said: str
+) -> None:
+    """Also where another option follows: it is not taken for the value, and no file is called `--json`."""
+    (applied / "hooks.yaml").write_text("version: 1\nbots: {b: {}}\n")
+    before = sorted(applied.iterdir())
+
+    ended = reconcile(*arguments.split())
+
+    assert (ended.code, ended.out) == (64, "")
+    assert ended.err.startswith(f"error: {said}")
+    assert sorted(applied.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--plan", "-f", ""],
+        ["validate", "-f", ""],
+        ["--plan", "--out", ""],
+        ["--plan", "--state", ""],
+        ["apply", ""],
+        ["--key-file", "", "--yes"],
+        ["state", "export", "--out", ""],
+        ["state", "backup", ""],
+        ["emit", ""],
+        ["init", ""],
+        ["test", "b/h", "--event", ""],
+        ["serve", "-f", ""],
+        ["listen", "--secret-file", ""],
+    ],
+    ids=" ".join,
+)
+def test_empty_path_is_named_for_what_it_is(
+    reconcile: Callable[..., Any], folder: Path, arguments: list[str]
+) -> None:
+    """A variable of a script that is not set is a usual cause; the current folder is never meant."""
+    ended = reconcile(*arguments)
+
+    assert (ended.code, ended.out) == (64, "")
+    assert "the path is empty; is a variable unset?" in ended.err
+    assert list(folder.iterdir()) == []
 
 
 def test_mistyped_command_is_met_with_the_right_one(reconcile: Callable[..., Any]) -> None:
