@@ -85,10 +85,16 @@ async def read_addresses(url: str) -> dict[str, str]:
 
 
 def write_whole(path: str, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all. Raises ReconcilerError naming it."""
-    target = Path(path)
+    """Write a file so that it is there whole or not at all. Raises ReconcilerError naming it.
+
+    A device or a pipe is written to and never replaced, and neither is a link: /dev/stdout is one or the other.
+    """
+    target = Path(os.path.realpath(path))  # as Path.resolve, but for a link that leads to itself
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
+        if Path(path).exists() and not Path(path).is_file():
+            Path(path).write_bytes(data)
+            return
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()

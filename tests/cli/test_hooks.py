@@ -148,6 +148,27 @@ def test_export_holds_no_secret_and_backup_is_a_store(reconcile: Callable[..., A
     assert reconcile("state", "backup", "copy.db").code == 64
 
 
+def test_what_is_no_file_is_written_to_and_not_replaced(reconcile: Callable[..., Any], applied: Path) -> None:
+    """`--out /dev/stdout` and its like stay what they are, for root as well, who may replace them."""
+    device = applied / "device"
+    device.symlink_to("/dev/null")
+
+    for command in (("state", "export"), ("--plan",)):
+        assert reconcile(*command, "--out", "device").code == 0
+
+    assert device.is_symlink()
+    device.unlink()
+    device.symlink_to("/dev/full")
+    full = reconcile("state", "export", "--out", "device")
+    assert (full.code, full.err) == (1, "error: device cannot be written: No space left on device\n")
+    assert device.is_symlink()
+    device.unlink()
+    device.symlink_to("s.json")
+    assert reconcile("state", "export", "--out", "device").code == 0
+    assert device.is_symlink()
+    assert (applied / "s.json").read_text() == reconcile("state", "export").out
+
+
 def test_backup_without_a_store_makes_none(reconcile: Callable[..., Any], folder: Path) -> None:
     """There is nothing to copy, and nothing is created."""
     assert reconcile("state", "backup", "copy.db").code == 64
