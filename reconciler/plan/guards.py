@@ -40,7 +40,8 @@ DELETIONS_SHARE_MAX = 0.3
 
 NAMED_MAX = 10
 """Addresses that allow nothing, named one by one."""
-_CANDIDATES_MAX = 2_000
+_CANDIDATES_MAX = 200
+"""Addresses that each is compared with: a daemon has other things to do."""
 _SHOWN_MAX = 200
 """Characters of such an address; a handle has at most 100."""
 
@@ -108,15 +109,26 @@ def vain_allowances(allow: Allowance, changes: Sequence[Change]) -> tuple[str, .
 
 
 def _in_vain(address: str, meant: Sequence[str], *, has_lost: bool) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - only where something went wrong
-
     shown = address if len(address) <= _SHOWN_MAX else f"{address[:_SHOWN_MAX]}…"
     said = f"{_allow(harmless(shown))} allows nothing: this plan deletes or replaces no webhook"
     if not has_lost:
         return said
-    if near := get_close_matches(shown, meant, n=1):
-        return f"{said} of that address; did you mean {harmless(near[0])}?"
+    if near := _nearest(shown, meant):
+        return f"{said} of that address; did you mean {harmless(near)}?"
     return f"{said} of that address{'' if '/' in shown else '; write it as the plan does, BOT/HOOK'}"
+
+
+def _nearest(address: str, meant: Sequence[str]) -> str | None:
+    """The address most like it, if its handle is near and so is its bot, where one is given."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only where something went wrong
+
+    bot, slash, handle = address.rpartition("/")
+    alike = []
+    for each in meant:
+        its_bot, _, its_handle = each.rpartition("/")
+        if get_close_matches(handle, [its_handle]) and (not slash or get_close_matches(bot, [its_bot])):
+            alike.append(each)
+    return next(iter(get_close_matches(address, alike, n=1, cutoff=0)), None)
 
 
 def flags_of(guards: Sequence[Guard]) -> tuple[str, ...]:

@@ -149,6 +149,27 @@ def test_an_address_that_allows_nothing_is_said(*, address: str, hint: str, decl
     ]
 
 
+@pytest.mark.parametrize(
+    ("address", "near"),
+    [
+        ("support-bot/chatss", "support-bot/chats"),
+        ("suport-bot/chats", "support-bot/chats"),
+        ("chats", "support-bot/chats"),
+        ("support-bot/other", None),
+        ("support-bot", None),
+        ("notify/chats", None),
+    ],
+)
+def test_an_address_is_near_by_its_bot_and_its_handle(
+    *, address: str, near: str | None, declare: Declare, applied: Apply
+) -> None:
+    """A bot in common makes no two webhooks alike: nobody is led to delete another one."""
+    hooks: dict[str, Any] = {"chats": HOOK, "other": HOOK}
+    state = applied(declare({"support-bot": {"webhooks": hooks}}))
+    (said,) = in_vain({"support-bot": {"webhooks": {"other": HOOK}}}, state, declare, address)
+    assert said.partition("did you mean ")[2] == (f"{near}?" if near else "")
+
+
 def test_nothing_is_offered_that_is_allowed_already(declare: Declare, applied: Apply) -> None:
     """What is near and given as well was not what the other one means; where nothing is deleted, nothing is near."""
     state = applied(declare(GONE))
