@@ -143,7 +143,8 @@ class BoundedProtocol(HttpToolsProtocol):
             if cycle is not None and cycle.more_body:
                 self._start(BODY_S)
             elif cycle is before and not in_body and (cycle is None or cycle.response_complete):
-                self._start(HEAD_S)  # blank lines between requests
+                # blank lines between requests
+                self._start(HEAD_S)
 
     def on_message_begin(self) -> None:
         self._in_head = True
@@ -171,6 +172,7 @@ class BoundedProtocol(HttpToolsProtocol):
         request, self._taken = self._taken, None
         if request is None:
             super().on_message_complete()
+            self.cycle.more_body = False  # uvicorn leaves it as it is once the request is answered
         else:
             request.more_body = False
             # The loop lets go of the interpreter after each read, and not between calls like this one: a thread that

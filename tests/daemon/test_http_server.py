@@ -11,6 +11,7 @@ import uvloop
 
 from reconciler.daemon.listener import bind, http_server
 from reconciler.outbox import Outbox
+from reconciler.web import protocol
 from reconciler.web.answers import Answer, send_answer
 from reconciler.web.protocol import _GatheringTransport
 
@@ -199,6 +200,45 @@ def test_no_timer_runs_after_an_answer_that_did_not_wait_for_the_body() -> None:
                 (connection,) = server.server_state.connections
                 assert (connection._timer is None) == bool(body)
                 writer.write(b"{}"[len(body) :])
+            writer.close()
+
+    uvloop.run(go())
+
+
+class Refusing:
+    """An application that refuses on the head alone, past ASGI and by it."""
+
+    refusal = Answer(401, b"{}")
+
+    async def __call__(self, _scope: Any, _receive: Any, send: Any) -> None:
+        await send_answer(send, self.refusal)
+
+    def direct(self, path: bytes) -> Any:
+        """Take what asks for it."""
+        return self.take if path == b"/direct" else None
+
+    def take(self, request: DirectRequest) -> None:
+        """And refuse it."""
+        request.respond(self.refusal)
+
+
+@pytest.mark.parametrize("path", ["/direct", "/asgi"])
+@pytest.mark.parametrize("parts", [[b"{}"], [b"", b"{}"]], ids=["at-once", "body-later"])
+def test_a_refusal_on_the_head_leaves_no_timer_behind(
+    path: str, parts: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection may be unused for as long as any other once the body is there."""
+    monkeypatch.setattr(protocol, "HEAD_S", 0.1)
+    monkeypatch.setattr(protocol, "BODY_S", 0.1)
+
+    async def go() -> None:
+        async with serving(Refusing()) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n".encode() + parts[0])
+            await reader.readuntil(b"{}")
+            writer.write(b"".join(parts[1:]))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.read(), 0.4)
             writer.close()
 
     uvloop.run(go())
