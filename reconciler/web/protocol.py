@@ -116,6 +116,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if request is not None:
             self._forget(request)
             request.end(None)
+        self.cycle = None  # type: ignore[assignment] # the last request refers to this: no cycle is to be left
 
     def eof_received(self) -> bool:  # type: ignore[override] # True keeps the transport open
         """A client that has said all it wants to say may still wait for its answer."""
@@ -178,6 +179,7 @@ class BoundedProtocol(HttpToolsProtocol):
             # The loop lets go of the interpreter after each read, and not between calls like this one: a thread that
             # waits for it would get it, and give it back, after every request.
             self.loop.call_soon(request.end, request.content)
+            request.content = b""  # the connection keeps the request until the next one
 
     # -- the way around ASGI ---------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -240,6 +241,70 @@ def test_a_refusal_on_the_head_leaves_no_timer_behind(
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(reader.read(), 0.4)
             writer.close()
+
+    uvloop.run(go())
+
+
+class Measuring:
+    """An application that answers past ASGI how many bytes the body had, or refuses on the head."""
+
+    def direct(self, path: bytes) -> Any:
+        """Take everything."""
+        return self.take if path == b"/" else Refusing().take
+
+    def take(self, request: DirectRequest) -> None:
+        """And wait for its body."""
+
+        def received(content: bytes | None) -> None:
+            if content is not None:
+                request.respond(Answer(200, b"%d." % len(content)))
+
+        request.received = received
+
+
+@pytest.mark.parametrize("target", ["/", "/refused"])
+@pytest.mark.parametrize("left_out", [0, 1], ids=["whole", "cut-short"])
+def test_a_connection_that_has_ended_is_no_garbage(target: str, left_out: int) -> None:
+    """Clients that come with one request each would fill the memory until the collector of cycles looks."""
+
+    async def go() -> None:
+        async with serving(Measuring()) as port:
+            gc.collect()
+            for _ in range(3):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                head = f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {2 + left_out}\r\n\r\n"
+                writer.write(head.encode() + b"{}")
+                if not left_out:
+                    await reader.readuntil(b"\r\n\r\n")
+                writer.write_eof()
+                await reader.read()
+                writer.close()
+                await writer.wait_closed()
+        assert not [one for one in gc.get_objects() if isinstance(one, protocol.BoundedProtocol)]
+
+    gc.disable()
+    try:
+        uvloop.run(go())
+    finally:
+        gc.enable()
+
+
+def test_an_answered_body_is_not_kept_with_its_connection() -> None:
+    """Thousands of unused connections hold nothing of what came over them."""
+
+    async def go() -> None:
+        listener = bind("127.0.0.1", 0)
+        server = http_server(Measuring())
+        task = asyncio.create_task(server.serve([listener]))
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+        writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n" + b"x" * 50_000)
+        await reader.readuntil(b"50000.")
+        (connection,) = server.server_state.connections
+        kept = connection.cycle.content  # type: ignore[union-attr]
+        writer.close()
+        server.should_exit = True
+        await task
+        assert kept == b""
 
     uvloop.run(go())
 
