@@ -1,11 +1,11 @@
 """uvicorn's HTTP protocol with the bounds it leaves out, and with a way around ASGI.
 
 uvicorn waits for ever for a head or a body to end (slowloris), collects headers without limit, goes on reading the
-body of a request that has been answered, and drops a client that half-closes before it has its answer. It also
-writes an answer's head and body apart, which costs a system call here and a second read there, and starts a timer
-for each request on a kept connection. The hot path pays for none of the bounds: a timer starts only where a read
-ended in the middle of something, and nothing that arrives later restarts it; the one that ends an unused connection
-is moved on only when it fires.
+body of a request that has been answered, drops a client that half-closes before it has its answer, and refuses a bad
+request in place of answering the one before it. It also writes an answer's head and body apart, which costs a system
+call here and a second read there, and starts a timer for each request on a kept connection. The hot path pays for
+none of the bounds: a timer starts only where a read ended in the middle of something, and nothing that arrives later
+restarts it; the one that ends an unused connection is moved on only when it fires.
 
 An application that has a method `direct(path)` gets requests past ASGI, too: the method says who takes those with
 this path, or None. They are the plainest, with everything about them known once their head is read; nothing is
@@ -95,6 +95,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._idle_since_s = 0.0
         self._in_head = False
         self._head_bytes = 0
+        self._is_deaf = False
         self._taker: Callable[[bytes], Callable[[DirectRequest], None] | None] | None
         self._taker = getattr(self.app, "direct", None)
         self._taken: DirectRequest | None = None
@@ -120,14 +121,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override] # True keeps the transport open
         """A client that has said all it wants to say may still wait for its answer."""
-        cycle = self._cycle()
-        if cycle is not None and not cycle.more_body and not cycle.response_complete:
-            cycle.keep_alive = False
+        if self._ends_with_answer():
             return True
         self._gathering.flush()
         return False
 
     def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
         before = self._cycle()
         in_body = before is not None and before.more_body
         super().data_received(data)
@@ -285,7 +286,21 @@ class BoundedProtocol(HttpToolsProtocol):
         is_waited_for = not self._in_head and cycle is not None and cycle.more_body and not cycle.response_started
         self._end(_TOO_SLOW if is_waited_for else b"")
 
+    def _ends_with_answer(self) -> bool:
+        """Whether a whole request waits for its answer; then nothing more is read, and its answer is the last."""
+        cycle = self._cycle()
+        if cycle is None or cycle.more_body or cycle.response_complete:
+            return False
+        cycle.keep_alive = False
+        self._is_deaf = True
+        return True
+
+    def send_400_response(self, msg: str) -> None:
+        """As uvicorn has it, but never in place of the answer to a request before."""
+        if not self._ends_with_answer():
+            super().send_400_response(msg)
+
     def _end(self, last_words: bytes) -> None:
-        if not self.transport.is_closing():
+        if not self.transport.is_closing() and not self._ends_with_answer():
             self.transport.write(last_words)
             self.transport.close()

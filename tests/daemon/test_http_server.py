@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -155,6 +156,32 @@ def test_a_stop_waits_for_direct_requests_and_then_cuts_them_off() -> None:
         app.taken[0].respond(Answer(200, b"{}"))
         assert (len(server.server_state.tasks), await reader.read()) == (0, b"")
         writer.close()
+
+    uvloop.run(go())
+
+
+@pytest.mark.parametrize(
+    "after",
+    [b"garbage\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"x" * 600_000, b"GET / HTTP/1.1\r\nX"],
+    ids=["garbage", "large", "slow"],
+)
+def test_a_bad_request_costs_the_one_before_no_answer(after: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal in its place would be taken for its answer: the poster would give up what is on disk."""
+    monkeypatch.setattr(protocol, "HEAD_S", 0.1)
+
+    async def go() -> None:
+        app = Silent()
+        async with serving(app) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" + after)
+            await app.some.wait()
+            with contextlib.suppress(TimeoutError):
+                assert await asyncio.wait_for(reader.read(), 0.4) is None, "an answer came too early"
+            app.taken[0].respond(Answer(200, b"{}"))
+            said = await asyncio.wait_for(reader.read(), 5)
+            writer.close()
+        assert said.startswith(b"HTTP/1.1 200 OK\r\nconnection: close\r\n")
+        assert said.endswith(b"\r\n\r\n{}")
 
     uvloop.run(go())
 
