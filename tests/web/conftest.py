@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import socket
 import threading
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pytest
-import uvicorn
+import uvloop
 
 from reconciler.control.reconcile import apply, plan_against
 from reconciler.control.reveal import secret_of
 from reconciler.control.rotate import rotate
 from reconciler.control.snapshot import build_snapshot
+from reconciler.daemon.listener import bind, http_server
 from reconciler.delivery.trial import send_test
 from reconciler.errors import ConfigurationInvalid, UnknownAddress
 from reconciler.metrics import Metrics
@@ -31,7 +31,7 @@ from reconciler.store.memory import MemoryStore
 from reconciler.web.app import build_app
 from reconciler.web.body import declared_length
 from reconciler.web.direct import DirectRequest
-from reconciler.web.protocol import DIRECT_BODY_BYTES_MAX, BoundedProtocol
+from reconciler.web.protocol import DIRECT_BODY_BYTES_MAX
 from reconciler.web.services import Files, Reloaded, Rotated, Services
 
 if TYPE_CHECKING:
@@ -449,7 +449,7 @@ class Server:
 def server(
     mint: Any, keyring: Any, declare: Callable[..., Desired], caplog: pytest.LogCaptureFixture
 ) -> Iterator[Server]:
-    """Uvicorn as the daemon runs it; its log must stay empty."""
+    """The server as the daemon runs it; its log must stay empty."""
     services = RealServices(mint, keyring, declare)
 
     async def prepare() -> str:
@@ -457,19 +457,9 @@ def server(
         return await services.trigger_path("support/published")
 
     trigger = asyncio.run(prepare())
-    config = uvicorn.Config(
-        build_app(services),
-        http=BoundedProtocol,
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        date_header=False,
-    )
-    listener = socket.create_server(("127.0.0.1", 0))
-    running = _Quiet(config)
-    thread = threading.Thread(target=running.run, args=([listener],))
+    running = http_server(build_app(services))
+    listener = bind("127.0.0.1", 0)
+    thread = threading.Thread(target=lambda: uvloop.run(running.serve([listener])))
     thread.start()
     try:
         host, port = listener.getsockname()
@@ -479,11 +469,3 @@ def server(
         thread.join()
         listener.close()
     assert [record.getMessage() for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
-
-
-class _Quiet(uvicorn.Server):
-    """Leaves signals to the test run."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

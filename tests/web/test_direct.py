@@ -79,13 +79,24 @@ def receive(connection: socket.socket, end: bytes) -> bytes:
         request("PURGE", "{trigger}", body="b"),
     ],
 )
-def test_the_answer_is_that_of_a_request_by_asgi_to_the_byte(server: Any, made: bytes) -> None:
+def test_the_answer_is_that_of_a_request_by_asgi_to_the_byte(
+    server: Any, made: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Asking for the end of the connection is what sends the same request the other way."""
+    respond = DirectRequest.respond
+    past_asgi: list[bytes] = []
+
+    def note(request: DirectRequest, answer: Any) -> None:
+        past_asgi.append(request.path)
+        respond(request, answer)
+
+    monkeypatch.setattr(DirectRequest, "respond", note)
     made = made.replace(b"{trigger}", server.trigger.encode())
     answers(server, made)  # so that an event is a duplicate both times
     direct = answers(server, made)
     asgi = answers(server, made.replace(b"Host: h\r\n", b"Host: h\r\nConnection: close\r\n", 1))
     ends = b"connection: close\r\n"
+    assert len(past_asgi) == 2
     assert direct.startswith(b"HTTP/1.1 ")
     assert direct.replace(ends, b"") == asgi.replace(ends, b"")
 
