@@ -246,6 +246,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
+        if self._is_deaf:
+            self._gathering.close()
+            return
         self._idle_since_s = self.loop.time()
         if self._idle_timer is None:
             self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._end_idle)
@@ -289,9 +292,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def _ends_with_answer(self) -> bool:
         """Whether a whole request waits for its answer; then nothing more is read, and its answer is the last."""
         cycle = self._cycle()
-        if cycle is None or cycle.more_body or cycle.response_complete:
+        if self._is_deaf or cycle is None or cycle.response_complete:
+            return self._is_deaf
+        if not cycle.more_body:
+            cycle.keep_alive = False
+        elif self.pipeline:
+            self.pipeline.popleft()  # this one, which is not whole: those before it are
+        else:
             return False
-        cycle.keep_alive = False
         self._is_deaf = True
         return True
 
