@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from reconciler.model.delivery import Accepted, Claim, NewEvent, Taking
+    from reconciler.model.delivery import Accepted, NewEvent, Taking
     from reconciler.model.event import Posted
     from reconciler.model.snapshot import Snapshot
     from reconciler.web.access import Access
@@ -194,30 +194,27 @@ class Ingest:
 
     def _stored(self, post: _Post, storing: asyncio.Future[list[Accepted]]) -> None:
         """Answer for what is on disk; when the state moved in between, try again on the new one."""
-        try:
-            answer = self._accepted(post.events, self._shared_out(post, storing))
-        except SnapshotMoved as moved:
-            if post.tries == SNAPSHOT_TRIES:
-                self._fail(post, moved)
-                return
+        # Raised, the error would refer to this frame, which refers to the future, which refers to the error.
+        error = asyncio.CancelledError() if storing.cancelled() else storing.exception()
+        accepted = storing.result() if error is None else []
+        if post.taking is not None:  # the dispatcher's part, and the room that it had reserved
+            self._services.take_deliveries(post.taking, [claim for one in accepted for claim in one.claims])
+        if error is None:
+            self._confirm(post, accepted)
+        elif isinstance(error, SnapshotMoved) and post.tries < SNAPSHOT_TRIES:
             catching_up = asyncio.ensure_future(self._catch_up(post))
             self._catching_up.add(catching_up)
             catching_up.add_done_callback(self._catching_up.discard)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
+        else:
+            self._fail(post, error)
+
+    def _confirm(self, post: _Post, accepted: Sequence[Accepted]) -> None:
+        try:
+            answer = self._accepted(post.events, accepted)
+        except Exception as error:  # noqa: BLE001
             self._fail(post, error)
         else:
             self._finish(post, answer)
-
-    def _shared_out(self, post: _Post, storing: asyncio.Future[list[Accepted]]) -> list[Accepted]:
-        """What was stored, after the dispatcher was given its part of it, and the room it had reserved."""
-        claims: list[Claim] = []
-        try:
-            accepted = storing.result()
-            claims = [claim for one in accepted for claim in one.claims]
-            return accepted
-        finally:
-            if post.taking is not None:
-                self._services.take_deliveries(post.taking, claims)
 
     async def _catch_up(self, post: _Post) -> None:
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reconciler.errors import SnapshotMoved, StoreUnavailable
 from reconciler.web.app import build_app
 from reconciler.web.direct import DirectRequest
 
@@ -147,14 +148,40 @@ def test_who_leaves_within_its_body_is_counted(server: Any) -> None:
     assert 'reconciler_triggers_total{outcome="disconnected"} 1.0' in counted
 
 
+class Failing:
+    """A store that tells whoever writes so later, as the real one does."""
+
+    def __init__(self, store: Any, error: type[Exception]) -> None:
+        self._store = store
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def accept(self, *_: Any, **__: Any) -> asyncio.Future[Any]:
+        """Answered a turn later."""
+        told = asyncio.get_running_loop().create_future()
+        told.get_loop().call_soon(told.set_exception, self._error("no"))
+        return told
+
+    async def request_sync(self, *_: Any, **__: Any) -> Any:
+        """The same."""
+        return await self.accept()
+
+
 @pytest.mark.parametrize("way", ["direct"], indirect=True)
 @pytest.mark.parametrize("path", [EVENTS, "{trigger}", "/api/public/none"])
-def test_an_answered_request_is_no_garbage(web: Callable[..., None], path: str) -> None:
+@pytest.mark.parametrize("error", [None, StoreUnavailable, SnapshotMoved])
+def test_an_answered_request_is_no_garbage(
+    web: Callable[..., None], path: str, error: type[Exception] | None
+) -> None:
     """It ends with its last reference: at thousands a second the collector of cycles would never rest."""
 
     async def body(web: Any) -> None:
         app: Any = build_app(web.services)
         target = path.replace("{trigger}", await web.services.trigger_path("support/published")).encode()
+        if error is not None:
+            web.services.store = Failing(web.services.store, error)
         answered = asyncio.Event()
         one = DirectRequest(
             "POST", [(b"authorization", b"Bearer ingest-token-2")], target, lambda _, __: answered.set()
