@@ -99,6 +99,8 @@ class HttpSender:
             if answer.cancelled():  # otherwise it had come, and the connection may carry somebody else's request
                 connection.close()
             raise
+        finally:
+            del answer  # its error refers to this frame: no cycle is to be left
 
     # -- connections -----------------------------------------------------------------------------------------
 

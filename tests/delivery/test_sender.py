@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -302,6 +304,25 @@ def test_an_answer_that_is_not_one_fails_with_its_class(
     with pytest.raises(SendFailed) as caught:
         exchange(answering(*parts))
     assert caught.value.error == error
+
+
+def test_a_failed_request_is_no_garbage(listen: Any, open_sender: OpenSender, request_to: RequestTo) -> None:
+    """Receivers that fail would fill the memory with errors, and with the requests that they refer to."""
+
+    async def go() -> None:
+        async with listen(answering(b"")) as receiver, open_sender() as sender:
+            try:
+                await sender.send(request_to(receiver.url))
+            except SendFailed as error:
+                known = weakref.ref(error)
+            await asyncio.sleep(0)  # noqa: TID251 - a turn, in which what woke this lets go
+            assert known() is None
+
+    gc.disable()
+    try:
+        asyncio.run(go())
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
