@@ -47,10 +47,10 @@ DIRECT_BODY_BYTES_MAX = 64 * 1024
 """A body that fits what a connection may hold unread; no larger one needs less than ASGI's flow control."""
 
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
 _OUTBOXES: WeakKeyDictionary[ServerState, Outbox] = WeakKeyDictionary()
 """One for all connections of a server."""
-
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class _GatheringTransport:
@@ -145,8 +145,7 @@ class BoundedProtocol(HttpToolsProtocol):
             if cycle is not None and cycle.more_body:
                 self._start(BODY_S)
             elif cycle is before and not in_body and (cycle is None or cycle.response_complete):
-                # blank lines between requests
-                self._start(HEAD_S)
+                self._start(HEAD_S)  # blank lines between requests
 
     def on_message_begin(self) -> None:
         self._in_head = True

@@ -178,7 +178,7 @@ def test_a_bad_request_costs_the_one_before_no_answer(after: bytes, monkeypatch:
 
     async def go() -> None:
         app = Silent()
-        async with serving(app) as port:
+        async with serving(app) as (port, _):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" + after)
             await app.some.wait()
@@ -215,32 +215,6 @@ def test_no_timer_runs_on_a_request_that_is_there_whole() -> None:
     uvloop.run(go())
 
 
-class Curt(Silent):
-    """An application that answers as soon as it has read a head."""
-
-    def take(self, request: DirectRequest) -> None:
-        """And keep it."""
-        super().take(request)
-        request.respond(Answer(404, b"{}"))
-
-
-def test_no_timer_runs_after_an_answer_that_did_not_wait_for_the_body() -> None:
-    """A connection that is unused is not one whose next head is late."""
-
-    async def go() -> None:
-        async with serving(Curt()) as (port, server):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            for body in (b"{}", b"", b"{}"):
-                writer.write(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n" + body)
-                await reader.readuntil(b"{}")
-                (connection,) = server.server_state.connections
-                assert (connection._timer is None) == bool(body)
-                writer.write(b"{}"[len(body) :])
-            writer.close()
-
-    uvloop.run(go())
-
-
 class Refusing:
     """An application that refuses on the head alone, past ASGI and by it."""
 
@@ -268,7 +242,7 @@ def test_a_refusal_on_the_head_leaves_no_timer_behind(
     monkeypatch.setattr(protocol, "BODY_S", 0.1)
 
     async def go() -> None:
-        async with serving(Refusing()) as port:
+        async with serving(Refusing()) as (port, _):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n".encode() + parts[0])
             await reader.readuntil(b"{}")
@@ -303,7 +277,7 @@ def test_a_connection_that_has_ended_is_no_garbage(target: str, left_out: int) -
     """Clients that come with one request each would fill the memory until the collector of cycles looks."""
 
     async def go() -> None:
-        async with serving(Measuring()) as port:
+        async with serving(Measuring()) as (port, _):
             gc.collect()
             for _ in range(3):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -328,18 +302,13 @@ def test_an_answered_body_is_not_kept_with_its_connection() -> None:
     """Thousands of unused connections hold nothing of what came over them."""
 
     async def go() -> None:
-        listener = bind("127.0.0.1", 0)
-        server = http_server(Measuring())
-        task = asyncio.create_task(server.serve([listener]))
-        reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
-        writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n" + b"x" * 50_000)
-        await reader.readuntil(b"50000.")
-        (connection,) = server.server_state.connections
-        kept = connection.cycle.content  # type: ignore[union-attr]
-        writer.close()
-        server.should_exit = True
-        await task
-        assert kept == b""
+        async with serving(Measuring()) as (port, server):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n" + b"x" * 50_000)
+            await reader.readuntil(b"50000.")
+            (connection,) = server.server_state.connections
+            assert connection.cycle.content == b""
+            writer.close()
 
     uvloop.run(go())
 

@@ -146,7 +146,7 @@ class Writer:
         running = True
         while running:
             batch = self._gather()
-            running = batch[-1] is not None
+            running = None not in batch
             operations = [operation for operation in batch if operation is not None]
             if operations:
                 self._perform(operations)
@@ -156,7 +156,7 @@ class Writer:
         self._session.connection.close()
 
     def _gather(self) -> list[Operation | None]:
-        """Wait for the first operation, then for company; None comes last, if at all."""
+        """Wait for the first operation, then for company; None says that it is to be the last."""
         batch = [self._queue.get()]
         share = min(max(self._rate - RATE_ALONE, 0.0) / (RATE_FULL - RATE_ALONE), 1.0)
         pause = self._last_s + PACE_MAX_S * share - time.monotonic()
