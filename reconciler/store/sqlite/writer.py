@@ -34,7 +34,7 @@ __all__ = ["BATCH_MAX", "Counters", "Operation", "Single", "Verb", "Writer"]
 BATCH_MAX: Final = 1_000
 """Operations in one transaction."""
 
-PACE_MAX_S: Final = 0.008
+PACE_MAX_S: Final = 0.006
 """The longest time between two commits that is spent on waiting for company."""
 
 RATE_ALONE, RATE_FULL = 1_000.0, 5_000.0
