@@ -3,9 +3,6 @@
 Operations of one verb become one call of that verb's function, and so a few statements of many rows. A refusal
 (a serial that moved, say) concerns its own operation only. When a transaction fails for a reason that may be one
 operation's fault, each is tried again alone; when the disk fails, all of them are told so.
-
-How long to gather: not at all while little is asked (a commit takes what has come during the one before it), and
-up to PACE_MAX_S between commits as the load grows, where a few milliseconds of company save most of the work.
 """
 
 from __future__ import annotations
@@ -21,6 +18,7 @@ import apsw
 from reconciler.errors import StoreUnavailable
 from reconciler.store.sqlite import sql
 from reconciler.store.sqlite.faults import translation
+from reconciler.store.sqlite.pace import Pace
 
 if TYPE_CHECKING:
     import asyncio
@@ -33,15 +31,6 @@ __all__ = ["BATCH_MAX", "Counters", "Operation", "Single", "Verb", "Writer"]
 
 BATCH_MAX: Final = 1_000
 """Operations in one transaction."""
-
-PACE_MAX_S: Final = 0.006
-"""The longest time between two commits that is spent on waiting for company."""
-
-RATE_ALONE, RATE_FULL = 1_000.0, 5_000.0
-"""Operations a second up to which nobody is waited for, and from which all that time is spent. Few operations are not
-worth waiting for: the calls of a trigger that come at once are one by the time they come here."""
-
-_RATE_MEMORY_S: Final = 0.05
 
 
 @dataclass(slots=True)
@@ -116,8 +105,7 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._stopping = False
         self._reports: list[tuple[int, float]] = []
-        self._rate = 0.0
-        self._last_s = 0.0
+        self._pace = Pace()
 
     @property
     def statements(self) -> int:
@@ -158,10 +146,12 @@ class Writer:
     def _gather(self) -> list[Operation | None]:
         """Wait for the first operation, then for company; None says that it is to be the last."""
         batch = [self._queue.get()]
-        share = min(max(self._rate - RATE_ALONE, 0.0) / (RATE_FULL - RATE_ALONE), 1.0)
-        pause = self._last_s + PACE_MAX_S * share - time.monotonic()
-        if pause > 0 and batch[0] is not None and not self._stopping:
-            time.sleep(pause)
+        pause_s = self._pace.pause_s(time.monotonic())
+        if pause_s and batch[0] is not None and not self._stopping:
+            time.sleep(pause_s / 2)
+            early = self._queue.qsize()
+            time.sleep(pause_s / 2)
+            self._pace.waited(pause_s, self._queue.qsize() - early)
         batch += [self._queue.get_nowait() for _ in range(min(self._queue.qsize(), BATCH_MAX - 1))]
         return batch
 
@@ -210,10 +200,7 @@ class Writer:
         counters.operations += operations
         counters.batch_max = max(counters.batch_max, operations)
         counters.seconds += now - started
-        interval = max(started - self._last_s, 1e-4)
-        weight = min(interval / _RATE_MEMORY_S, 1.0)
-        self._rate += (operations / interval - self._rate) * weight
-        self._last_s = started
+        self._pace.committed(operations, started)
         self._reports.append((operations, now - started))
 
     def _answer(self, operations: Sequence[Operation]) -> None:
