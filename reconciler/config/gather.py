@@ -43,6 +43,9 @@ class Entry:
 
     def place(self, path: str) -> Place:
         """What `Declared.locate` asks for: where the field is written, else the nearest of what it would stand in."""
+        own = self.document.key_index(self.raw, path)  # most that are asked for are there
+        if own is not None:
+            return self.document.place(own)
         while path:
             index = self.index(path)
             if index != self.key_index:

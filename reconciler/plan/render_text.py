@@ -51,7 +51,7 @@ _PATH_WIDTH_MAX = 32
 
 def render_text(plan: Plan, *, color: bool = False, width: int | None = None) -> str:
     """The plan as text, ending in a line break. `width` breaks fields that would not fit into two lines."""
-    return "".join(f"{line}\n" for line in _lines(plan, _Paint(color=color), width))
+    return "\n".join([*_lines(plan, _Paint(color=color), width), ""])
 
 
 class _Paint:
@@ -103,10 +103,11 @@ def _block(plan: Plan, change: Change, paint: _Paint, width: int | None) -> Iter
         yield from others
     fields = fields_to_read(change)
     paths = [harmless(field.path) for field in fields]
-    aligned = [len(path) for field, path in zip(fields, paths, strict=True) if not is_long_text(field)]
+    long = [is_long_text(field) for field in fields]
+    aligned = [len(path) for path, is_long in zip(paths, long, strict=True) if not is_long]
     path_width = max((length for length in aligned if length <= _PATH_WIDTH_MAX), default=0)
-    for field, path in zip(fields, paths, strict=True):
-        if is_long_text(field):
+    for field, path, is_long in zip(fields, paths, long, strict=True):
+        if is_long:
             yield f"    {path}{_where(change, field, paint)}"
             yield from _text(field, paint)
         elif change.action is Action.CREATE:
