@@ -218,7 +218,7 @@ def _new_secret(spec: Spec) -> Any:
 
 
 def _field(path: str, before: Any, after: Any, place: Place) -> FieldChange:
-    return FieldChange(path=path, before=before, after=after, file=place.file, line=place.line)
+    return FieldChange(path, before, after, place.file, place.line)
 
 
 def _defaults(kind: Kind, spec: Spec, handle: str) -> Spec:

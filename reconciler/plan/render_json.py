@@ -116,8 +116,18 @@ def _read_change(change: Mapping[str, Any]) -> Change:
         type=_checked("str | None", change["type"]),
         file=_checked("str | None", change["file"]),
         line=_checked("int | None", change["line"]),
-        fields=tuple(_known(FieldChange, field) for field in _checked("list", change["fields"])),
+        fields=tuple(_read_field(field) for field in _checked("list", change["fields"])),
         warnings=tuple(_known(PlanWarning, warning) for warning in _checked("list", change["warnings"])),
+    )
+
+
+def _read_field(field: Mapping[str, Any]) -> FieldChange:
+    return FieldChange(
+        path=_checked("str", field["path"]),
+        before=_checked("Any", field["before"]),
+        after=_checked("Any", field["after"]),
+        file=_checked("str | None", field["file"]),
+        line=_checked("int | None", field["line"]),
     )
 
 

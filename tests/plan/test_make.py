@@ -485,7 +485,7 @@ def test_the_order_of_the_files_changes_only_places(declare: Declare, applied: A
     def without_places(made: Plan) -> Plan:
         changes = tuple(
             replace(
-                change, file=None, line=None, fields=tuple(replace(f, file=None, line=None) for f in change.fields)
+                change, file=None, line=None, fields=tuple(f._replace(file=None, line=None) for f in change.fields)
             )
             for change in made.changes
         )

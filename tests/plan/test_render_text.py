@@ -108,7 +108,7 @@ def test_what_was_never_used_is_said_where_something_ends() -> None:
 def test_a_field_written_elsewhere_has_its_own_place() -> None:
     """The first field's place is the change's, and not said twice."""
     fields = (
-        replace(URL.fields[0], file="hooks.yaml", line=7),
+        URL.fields[0]._replace(file="hooks.yaml", line=7),
         FieldChange(path="timeout", before="10s", after="5s", file="hooks.yaml", line=3),
         FieldChange(path="description", before="", after="a\nb", file="hooks.yaml", line=9),
     )
