@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 CONNECTIONS = 32
 READY_S = 30.0
 DRAIN_S = 180.0
+EVENTS_A_SECOND = 30_000
+"""More than one daemon takes in here: for so many there are numbers."""
 
 
 @dataclass(slots=True)
@@ -176,7 +178,7 @@ async def soak(options: argparse.Namespace, fleet: Fleet, ledger: Ledger, say: C
         if kills % 20 == 0:
             say(f"{kills} kills, {sum(ledger.acknowledged):,} events acknowledged")
         if ledger.next >= ledger.limit:
-            break
+            raise SystemExit(f"{ledger.limit:,} events were posted within {kills} kills: there are no more numbers")
     return kills
 
 
@@ -215,7 +217,8 @@ def main() -> None:
     say(f"seed {options.seed}")
     (ROOT / "build").mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="soak-", dir=ROOT / "build"))
-    ledger = Ledger(limit=options.events * 3)
+    posted_most = int(options.kills * options.life_max * EVENTS_A_SECOND)
+    ledger = Ledger(limit=max(options.events * 3, posted_most))
     sink = Sink(ledger.limit, folder)
     (folder / "hooks.yaml").write_text(hooks_yaml(hooks=HOOKS, sink_port=sink.port), encoding="utf-8")
     fleet = Fleet(folder, _free_port())
