@@ -202,7 +202,8 @@ class Demo:
 
         def call(method: str) -> None:
             status, body = http(method, url, b'{"page": "arrival"}' if method == "POST" else None)
-            expect((status, body) == (200, {"success": True}), f"the trigger answers {method} with success")
+            answered = f"the trigger answers {method} with success (status {status}, {body})"
+            expect((status, body) == (200, {"success": True}), answered)
             self.say(f"{method} {self.url}/api/public/hooks/… → 200 {json.dumps(body)}")
 
         call("GET")
