@@ -106,7 +106,7 @@ class Demo:
         self.table = Table("webhook", "event", "deliveries", "requests", "signatures and id")
         shutil.copytree(ROOT / "examples", folder / "examples")  # so that documents can be edited
         self.content = folder / "examples/content"
-        self.port = free_port()
+        self.held, self.port = hold_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("RECONCILER_")} | {
             "RECONCILER_SERVER": self.url,
@@ -165,7 +165,7 @@ class Demo:
         """Whether the daemon says that it is."""
         if self.daemon is None or self.daemon.poll() is not None:
             raise DemoFailed("the daemon has ended: " + (self.folder / "daemon.log").read_text(encoding="utf-8"))
-        return http("GET", f"{self.url}/readyz")[0] == 200
+        return http("GET", f"{self.url}/readyz") == (200, {"status": "ready"})
 
     def prove(self, proof: str) -> None:
         """Add a line to what the demo ends with."""
@@ -303,6 +303,7 @@ class Demo:
 
     def clean_up(self) -> None:
         """Nothing that was started stays."""
+        self.held.close()
         for receiver in self.receivers.values():
             receiver.stop()
         if self.daemon is not None and self.daemon.poll() is None:
@@ -363,11 +364,15 @@ def http(method: str, url: str, body: bytes | None = None) -> tuple[int, Any]:
         return 0, None
 
 
-def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def hold_port() -> tuple[socket.socket, int]:
+    """A port, and what keeps it: the daemon may listen on it, and nobody else is given it by chance."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    port = int(held.getsockname()[1])
+    if sys.platform != "linux":  # elsewhere one socket keeps all others off
+        held.close()
+    return held, port
 
 
 def heads(plan: str) -> str:
