@@ -165,7 +165,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         if self._taken is None:
             super().on_body(body)
-        else:
+        elif self._taken.received is not None:  # nothing is kept of what was refused on its head
             self._taken.content += body
 
     def on_message_complete(self) -> None:

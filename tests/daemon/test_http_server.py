@@ -47,6 +47,10 @@ async def serving(app: Any = measure, **settings: int) -> AsyncIterator[tuple[in
     task = asyncio.create_task(server.serve([listener]))
     try:
         yield listener.getsockname()[1], server
+    except BaseException:
+        for connection in tuple(server.server_state.connections):
+            connection.transport.abort()  # a test that has failed closes none, and the loop would wait for them
+        raise
     finally:
         server.should_exit = True
         await task
@@ -308,6 +312,21 @@ def test_an_answered_body_is_not_kept_with_its_connection() -> None:
             await reader.readuntil(b"50000.")
             (connection,) = server.server_state.connections
             assert connection.cycle.content == b""
+            writer.close()
+
+    uvloop.run(go())
+
+
+def test_a_refused_body_is_not_kept_while_the_rest_of_it_is_awaited() -> None:
+    """A stranger without a token has no memory of ours to fill."""
+
+    async def go() -> None:
+        async with serving(Measuring()) as (port, server):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"POST /refused HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n" + b"x" * 1000)
+            await reader.readuntil(b"{}")
+            (connection,) = server.server_state.connections
+            assert connection._taken.content == b""
             writer.close()
 
     uvloop.run(go())

@@ -57,7 +57,7 @@ def test_at_a_steady_rate_commits_are_as_few_as_the_pace_has_it(rate: float, bur
     assert commits <= 1.3 * SECONDS / PACE_MAX_S
 
 
-@pytest.mark.parametrize("clients", [4, 8, 16, 32])
+@pytest.mark.parametrize("clients", [8, 16, 32])
 def test_clients_that_wait_for_the_commit_are_not_waited_for(clients: int) -> None:
     """Each sends its next operation a moment after its last one is answered: that moment is what sets their pace."""
     chance = Random(clients)
@@ -67,7 +67,7 @@ def test_clients_that_wait_for_the_commit_are_not_waited_for(clients: int) -> No
 
     _, operations = run(again(clients, 0.0), again, Pace())
     round_s = COMMIT_S + 0.0012
-    assert operations / SECONDS >= 0.7 * clients / round_s
+    assert operations / SECONDS >= 0.75 * clients / round_s
 
 
 def test_a_pause_that_was_given_up_is_tried_again() -> None:
